@@ -1,0 +1,77 @@
+"""The values that flow in the path of one exchange: fixed once made, shared by every policy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tidegate.wire.body import Body
+from tidegate.wire.messages import View
+from tidegate.wire.routes import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What the caller presented. Its value is never shown: not in repr, not in a traceback."""
+
+    value: str = field(repr=False)
+    form: str
+    """`x-api-key` or `bearer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom the exchange is accounted to."""
+
+    id: str
+    team: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+ANONYMOUS = Principal(id="anonymous", team="none")
+"""The principal where no identity policy is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the calling program says of itself. Attribution, never authorization."""
+
+    session: str = ""
+    agent: str = ""
+    parent_agent: str = ""
+    app: str = ""
+    """The product token of the user agent, such as `claude-cli/2.1.330`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The W3C context of the exchange; `parent_id` is empty where the caller sent none."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str = ""
+    flags: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request and its answer, as known when the head has been read."""
+
+    id: str
+    at: float
+    """Seconds since the epoch."""
+    route: Route
+    peer: str
+    """IP address of the connection's other end."""
+    headers: Mapping[str, str]
+    """The request's headers, case-insensitive, credentials taken out; repeated ones joined."""
+    client: Client
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a policy decides on: the body as the previous policies left it, and who sent it."""
+
+    body: Body
+    view: View
+    principal: Principal
+    credential: Credential | None

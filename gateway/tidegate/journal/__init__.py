@@ -1,0 +1,1 @@
+"""Append-only segments on disk: written, read, recovered and verified."""

@@ -1,0 +1,1 @@
+"""From a configuration to decisions: generations, the plugin host, admission, conclusion."""

@@ -1,0 +1,169 @@
+"""THE CONTRACT between tidegate and its plugins.
+
+There are two kinds. A *policy* stands in the path: before anything is dispatched it
+admits a request, perhaps with edits, or refuses it; whatever else it does refuses the
+request too. An *observer* reads the journal in another process; it can be slow, wrong or
+gone without any exchange noticing.
+
+A plugin is a module-level `PluginSpec`, named by an entry point of the group
+`tidegate.plugins`. A plugin imports this module, `tidegate.exchange`, `tidegate.record`,
+`tidegate.wire`, `tidegate.errors`, and nothing else of tidegate.
+"""
+
+import enum
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+
+from tidegate.clock import Clock
+from tidegate.exchange import Exchange, Principal, Request
+from tidegate.record import ExchangeRecord, Record
+from tidegate.wire.body import Edit
+
+
+class Stage(enum.IntEnum):
+    """Where a policy stands: cheap refusals first, things taken next, edits last."""
+
+    IDENTIFY = 10
+    AUTHORIZE = 20
+    RESERVE = 30
+    TRANSFORM = 40
+
+
+class PluginConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of what users write under `[plugins.config]`. Subclass with `frozen=True`."""
+
+
+class Hold(Protocol):
+    """Something a policy has taken and that must be charged or given back, exactly once."""
+
+    async def settle(self, record: ExchangeRecord) -> None:
+        """Charge what `record` says was used, or give everything back. Called once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One finding for the record, beside the verdict: a rule, a verdict, and where.
+
+    `verdict` is a word such as `found`, `allowed`, `not_evaluated`. Never put content here.
+    """
+
+    rule: str
+    verdict: str
+    pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admit:
+    """The request may go on, with these edits."""
+
+    edits: tuple[Edit, ...] = ()
+    principal: Principal | None = None
+    """Set by IDENTIFY policies; replaces the principal for those that follow."""
+    hold: Hold | None = None
+    notes: tuple[Note, ...] = ()
+    rule: str = ""
+    """The rule that allowed it, where there is one to name."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """`x-tidegate-*` response headers that announce what was done, such as a clamp."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """The request does not leave. The message tells the caller what to change."""
+
+    status: int
+    error_type: str
+    message: str
+    rule: str
+    pointer: str = ""
+    retry_after_s: int | None = None
+    """Set where waiting helps; otherwise the client is told not to retry."""
+    notes: tuple[Note, ...] = ()
+
+
+Decision = Admit | Refuse
+ADMIT = Admit()
+"""The plain yes, shared."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """In the path, once per request, concurrently: keep no state between calls but your own."""
+
+    async def admit(self, exchange: Exchange, request: Request) -> Decision:
+        """Decide. Raising, or taking longer than `timeout_s`, refuses the request."""
+        ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """In the observatory: each record at least once, in the order each worker wrote them."""
+
+    async def on_record(self, record: Record) -> None:
+        """Take one record in. Called one at a time."""
+        ...
+
+    async def flush(self) -> bytes:
+        """Make everything taken in so far safe, and return the state to restart from.
+
+        Called after each batch of records. The core saves the returned bytes together
+        with the position in the journal, atomically; on a restart they come back as
+        `Host.state`, and records follow from that position. Return `b""` if there is
+        no state.
+
+        Raises:
+            Unavailable: the destination does not answer. The core waits, calls `flush`
+                again, and feeds nothing until it succeeds.
+        """
+        ...
+
+
+@runtime_checkable
+class Scrapable(Protocol):
+    """An observer that also answers `GET /metrics` on the admin port."""
+
+    def scrape(self, accept: str) -> tuple[bytes, str]:
+        """Return the exposition and its content type. Called in a thread of its own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What the core gives a plugin when it opens it."""
+
+    name: str
+    """The instance's name: `use`, or `name` where the file gives one."""
+    clock: Clock
+    spawn: Callable[[Awaitable[None], str], None]
+    """Run something in the background, owned by the generation and cancelled with it."""
+    state_dir: Path
+    """Where this deployment keeps state (the journal's directory). Created, writable."""
+    worker: int = 0
+    state: bytes = field(default=b"", repr=False)
+    """Observers: what the last `flush` before this start returned."""
+    info: tuple[tuple[str, str], ...] = ()
+    """Facts of the process for build and configuration metrics: version, config digest."""
+
+
+C = TypeVar("C", bound=PluginConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSpec(Generic[C]):
+    """What an entry point names: how a plugin is configured, opened and where it stands."""
+
+    config: type[C]
+    open: Callable[[C, Host], AbstractAsyncContextManager[Any]]
+    """Open the plugin; leaving the context closes it. Yields a `Policy` or an `Observer`."""
+    stage: Stage | None = None
+    """None: an observer."""
+    summary: str = ""
+    """One sentence for `tidegate plugins`."""
+    default: dict[str, object] = field(default_factory=dict)
+    """The configuration used where the file gives none."""

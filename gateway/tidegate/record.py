@@ -1,0 +1,276 @@
+"""The values that are written down: one JSON object a line in the journal.
+
+Every field is always present, so that a reader never has to guess; what is not known is
+null (or empty). Fields are added, never renamed; a change of meaning raises `VERSION`.
+"""
+
+from typing import Any
+
+import msgspec
+
+VERSION = 1
+
+
+class PrincipalRecord(msgspec.Struct, frozen=True):
+    """Whom the exchange is accounted to."""
+
+    id: str | None = None
+    team: str | None = None
+
+
+class ModelRecord(msgspec.Struct, frozen=True):
+    """Model ids: what the caller asked, what left after edits, what the answer names."""
+
+    asked: str | None = None
+    sent: str | None = None
+    answered: str | None = None
+
+
+class RefusedBy(msgspec.Struct, frozen=True):
+    """The policy and rule that refused. Plugin `gateway` is the core itself."""
+
+    plugin: str
+    rule: str
+    pointer: str = ""
+
+
+class DecisionRecord(msgspec.Struct, frozen=True):
+    """What one policy decided, or one finding of it."""
+
+    plugin: str
+    rule: str
+    """Empty where a plain yes needs no rule."""
+    verdict: str
+    """`admit`, `edit`, `refuse`, `error`, `timeout`, or a plugin's own word (`found`, …)."""
+    mode: str
+    """`enforce`, `shadow`; `admit` where an error was let pass because the file says so."""
+    pointer: str = ""
+    us: int = 0
+    """Microseconds the policy took; 0 on its further findings."""
+
+
+class EditRecord(msgspec.Struct, frozen=True):
+    """One splice: where in the document, by which rule, how long before and after."""
+
+    pointer: str
+    rule: str
+    bytes_before: int
+    bytes_after: int
+    plugin: str = ""
+    offset: int = 0
+    """Byte offset in the body as that plugin saw it."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens, in disjoint classes: their sum is all that was processed."""
+
+    input: int = 0
+    """Neither read from nor written to the cache."""
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    """Includes thinking."""
+    thinking: int = 0
+    """A part of `output`."""
+    web_search_requests: int = 0
+    web_fetch_requests: int = 0
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    iterations: tuple[dict[str, Any], ...] = ()
+    """As the API reports them: one per model pass, where it does."""
+
+
+class ClientRecord(msgspec.Struct, frozen=True):
+    """What the calling program says of itself."""
+
+    session: str | None = None
+    agent: str | None = None
+    parent_agent: str | None = None
+    app: str | None = None
+
+
+class TraceRecord(msgspec.Struct, frozen=True):
+    """W3C ids, in hex. `span_id` is the exchange's SERVER span."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None = None
+    flags: int = 1
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Milliseconds since the request's head was read; null where it did not come to that."""
+
+    admit: float | None = None
+    """The last policy has decided."""
+    dispatched: float | None = None
+    """The request is on its way upstream."""
+    upstream_head: float | None = None
+    """The answer's head has come."""
+    first_byte: float | None = None
+    """The client has been sent the first byte."""
+    first_token: float | None = None
+    """The first content delta of a stream has been passed on."""
+    last_byte: float | None = None
+    total: float = 0.0
+    overhead: float = 0.0
+    """The gateway's own part: everything but waiting for the client's body and the upstream."""
+    overhead_request: float = 0.0
+    overhead_response: float = 0.0
+    connect: float | None = None
+    """Waiting for a new upstream connection; 0 where one was reused."""
+
+
+class Bytes(msgspec.Struct, frozen=True):
+    """Body sizes: as they came, as they left, as answered."""
+
+    request_in: int = 0
+    request_out: int = 0
+    response: int = 0
+
+
+class Sha256(msgspec.Struct, frozen=True):
+    """Hex digests of the same three bodies; only with `journal.digests = true`."""
+
+    request_in: str | None = None
+    request_out: str | None = None
+    response: str | None = None
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """The request's shape without its content: what policies looked at."""
+
+    max_tokens: int | None = None
+    messages: int = 0
+    tools: int = 0
+    version: str | None = None
+    betas: tuple[str, ...] = ()
+
+
+class Intent(msgspec.Struct, frozen=True, tag_field="kind", tag="intent", kw_only=True):
+    """Written before anything leaves: from here on this id owes an `exchange`."""
+
+    v: int = VERSION
+    id: str
+    at: float
+    worker: int
+    config: str
+    route: str
+    principal: PrincipalRecord
+    model: ModelRecord
+    stream: bool
+    client: ClientRecord
+    trace: TraceRecord
+    edits: tuple[EditRecord, ...] = ()
+    bytes: Bytes = Bytes()
+
+
+class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchange", kw_only=True):
+    """Written when it is over, once for every id that a client ever saw."""
+
+    v: int = VERSION
+    id: str
+    at: float
+    """Seconds since the epoch, when the request's head had been read."""
+    worker: int
+    config: str
+    """Digest of the configuration it ran under."""
+    principal: PrincipalRecord = PrincipalRecord()
+    route: str
+    """`messages`, `count_tokens`, `models`, `model`, `probe`, `options` or `none`."""
+    model: ModelRecord = ModelRecord()
+    stream: bool = False
+    status: int | None = None
+    """As sent to the client; null if nothing was."""
+    outcome: str
+    """`complete refused client_gone upstream_error upstream_error_event upstream_cut
+    upstream_timeout unreachable worker_lost drained failed`."""
+    dispatched: bool = False
+    """An `intent` of the same id came before."""
+    refused_by: RefusedBy | None = None
+    decisions: tuple[DecisionRecord, ...] = ()
+    edits: tuple[EditRecord, ...] = ()
+    usage: Usage | None = None
+    usage_source: str = "none"
+    """`final`: the answer's own closing numbers; `partial`: it broke off; `none`."""
+    stop_reason: str | None = None
+    error_type: str | None = None
+    error: str | None = None
+    """What went wrong, for operators. Never content."""
+    upstream_request_id: str | None = None
+    client: ClientRecord = ClientRecord()
+    trace: TraceRecord | None = None
+    timing_ms: Timing = Timing()
+    bytes: Bytes = Bytes()
+    sha256: Sha256 | None = None
+    events: int = 0
+    """Server-sent events in the answer."""
+    meter: str | None = None
+    """Why the usage meter stopped early, if it did."""
+    shape: Shape = Shape()
+    upstream_limits: dict[str, str] | None = None
+    """The answer's `anthropic-ratelimit-*-remaining` and `-limit` headers, if any."""
+
+
+class Vitals(msgspec.Struct, frozen=True, tag_field="kind", tag="vitals", kw_only=True):
+    """How a worker is, every few seconds."""
+
+    v: int = VERSION
+    at: float
+    worker: int
+    pid: int
+    config: str
+    inflight: int
+    loop_lag_ms: float
+    """Worst lateness of a timer since the last vitals."""
+    rss_bytes: int
+    journal_pending: int
+    """Records that could not be written yet."""
+    upstream_idle: int
+    upstream_open: int
+    reloads: int = 0
+    reload_failures: int = 0
+
+
+class SegmentStart(msgspec.Struct, frozen=True, tag_field="kind", tag="segment", kw_only=True):
+    """The first line of each segment: whose it is, and which intents are still open."""
+
+    v: int = VERSION
+    at: float
+    writer: str
+    sequence: int
+    open: tuple[Intent, ...] = ()
+
+
+class WriterEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end", kw_only=True):
+    """The last line of a writer's last segment: nothing of it is open any more."""
+
+    v: int = VERSION
+    at: float
+    writer: str
+    by: str
+    """`writer` if it left in order, `recovery` if it was found dead."""
+    torn_bytes: int = 0
+    """Bytes of a half-written last line that recovery cut off."""
+
+
+Record = Intent | ExchangeRecord | Vitals | SegmentStart | WriterEnd
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """Return the record as one line of JSON, newline included."""
+    return _encoder.encode(record) + b"\n"
+
+
+def decode(line: bytes) -> Record:
+    """Return the record that a journal line holds.
+
+    Raises:
+        msgspec.MsgspecError: not a record. Readers count it and go on.
+    """
+    return _decoder.decode(line)

@@ -1,0 +1,256 @@
+"""A request body: the exact bytes that came, and what they say.
+
+The bytes are the request. The parsed document is for reading only; a change is a splice
+of the bytes (`Edit`), so that whatever no rule touches leaves as it came.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+MAX_DEPTH = 200
+"""Deeper than any real conversation, far above what recursion in any parser allows."""
+
+
+class BodyError(Exception):
+    """The body cannot be used. `pointer` is where, `message` what is wrong with it."""
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.pointer = pointer
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the bytes `[start, end)` of the body, which lie in the value at `pointer`."""
+
+    pointer: str
+    rule: str
+    start: int
+    end: int
+    replacement: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Where one JSON value stands in the bytes: `raw[start:end]`."""
+
+    pointer: str
+    start: int
+    end: int
+
+    def is_string(self, raw: bytes) -> bool:
+        """Whether the value is a string literal (quotes included in the span)."""
+        return raw[self.start] == 0x22
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """The bytes and their document. `document` is shared: never change it."""
+
+    raw: bytes = field(repr=False)
+    document: dict[str, Any] = field(repr=False)
+
+    def values(self) -> Iterator[Value]:
+        """Every value in document order, containers before what they hold.
+
+        Walks the whole body: for the rare body that gets edited, not for each.
+        """
+        return scan(self.raw)
+
+    def value(self, pointer: str) -> Value:
+        """Return where the value at a JSON pointer stands.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for value in scan(self.raw):
+            if value.pointer == pointer:
+                return value
+        raise KeyError(pointer)
+
+
+EMPTY = Body(b"", {})
+"""The body of a request that has none."""
+
+
+def parse(raw: bytes) -> Body:
+    """Return the body of a governed request.
+
+    Strict JSON in UTF-8 (RFC 8259), one object, no duplicate keys anywhere, so that no
+    other parser can read it differently.
+
+    Raises:
+        BodyError: with a message for the caller; never with content.
+    """
+    if not raw:
+        raise BodyError("the request has no body; send a JSON object")
+    document = _decode(raw)
+    if type(document) is not dict:
+        raise BodyError("the body must be a JSON object")
+    return Body(raw, document)
+
+
+def splice(raw: bytes, edits: Sequence[Edit]) -> bytes:
+    """Return `raw` with the edits applied. They may come in any order, but not overlap.
+
+    Raises:
+        ValueError: two edits overlap, or one lies outside the body.
+    """
+    parts: list[bytes] = []
+    at = 0
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        if not at <= edit.start <= edit.end <= len(raw):
+            raise ValueError(f"edit {edit.start}-{edit.end} overlaps another or is out of range")
+        parts += (raw[at : edit.start], edit.replacement)
+        at = edit.end
+    parts.append(raw[at:])
+    return b"".join(parts)
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        document = msgspec.json.decode(raw)
+    except UnicodeDecodeError:
+        raise BodyError("the body is not valid UTF-8") from None
+    except RecursionError:
+        raise BodyError("the body is nested too deeply") from None
+    except msgspec.MsgspecError as error:
+        return _decode_slowly(raw, str(error))
+    keys, depth = _measure(document)
+    if depth > MAX_DEPTH:
+        raise BodyError(f"the body is nested deeper than {MAX_DEPTH} levels")
+    if _keys_at_most(raw, keys) > keys:
+        _decode_slowly(raw, "")
+    return document
+
+
+def _decode_slowly(raw: bytes, complaint: str) -> Any:
+    """Decode what the fast parser refuses or cannot vouch for, with the standard library.
+
+    That is JSON with lone surrogates, which JavaScript writes, and bodies in which keys
+    could not be counted; everything else is an error, reported in the fast parser's words.
+    """
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raise BodyError("the body begins with a byte order mark; send plain UTF-8")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise BodyError("the body is not valid UTF-8") from None
+    try:
+        document = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except RecursionError:
+        raise BodyError("the body is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno} column {error.colno}"
+        raise BodyError(f"the body is not valid JSON: {error.msg} at {at}") from None
+    except ValueError:
+        raise BodyError("the body holds a number that is out of range") from None
+    if complaint and "surrogate" not in complaint and "truncated" not in complaint:
+        raise BodyError(f"the body is not valid JSON: {_without_content(complaint)}")
+    if _measure(document)[1] > MAX_DEPTH:
+        raise BodyError(f"the body is nested deeper than {MAX_DEPTH} levels")
+    return document
+
+
+def _without_content(complaint: str) -> str:
+    return complaint.removeprefix("JSON is malformed: ").partition(" - at ")[0]
+
+
+def _no_constant(name: str) -> None:
+    raise BodyError(f"the body is not valid JSON: {name} is not a number")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise BodyError(f"the key {key[:64]!r} appears twice in one object")
+    return found
+
+
+def _measure(document: Any) -> tuple[int, int]:
+    """Return how many keys the document holds, and its depth."""
+    keys, depth = 0, 0
+    level = [document]
+    while level:
+        depth += 1
+        below: list[Any] = []
+        for value in level:
+            kind = type(value)
+            if kind is dict:
+                keys += len(value)
+                below.extend(value.values())
+            elif kind is list:
+                below.extend(value)
+        level = below
+    return keys, depth
+
+
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
+_ESCAPED_QUOTE_END = re.compile(rb'(?<!\\)(?:\\\\)*\\"[ \t\r\n]*:')
+
+
+def _keys_at_most(raw: bytes, enough: int) -> int:
+    """Return an upper bound of the keys written in `raw`, exact enough to find duplicates.
+
+    A key ends in a quote before a colon, so there are no more keys than such places. Some
+    places are inside of strings: those where the quote is escaped are taken off, if need
+    be; what is left over (strings that begin with a colon) only costs a slower look.
+    """
+    bound = len(_KEY_END.findall(raw))
+    if bound > enough:
+        bound -= len(_ESCAPED_QUOTE_END.findall(raw))
+    return bound
+
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
+
+
+def scan(raw: bytes) -> Iterator[Value]:
+    """Yield every value of a valid JSON text in document order, with its JSON pointer.
+
+    A container is yielded before what it holds, but with the span of its opening bracket
+    only, as its end is not known yet.
+    """
+    pointer = ""
+    stack: list[tuple[str, int]] = []  # pointer of the container, next index or -1 for objects
+    key: str | None = None
+    for match in _TOKEN.finditer(raw):
+        start, end = match.span()
+        char = raw[start]
+        if char in b"]}":
+            stack.pop()
+            continue
+        if char in b",:":
+            if char == 0x3A and key is None:
+                raise AssertionError("scan() needs valid JSON")
+            continue
+        if stack:
+            parent, index = stack[-1]
+            if index < 0 and key is None:
+                key = escape(_text(raw[start:end]))
+                continue
+            pointer = f"{parent}/{key if index < 0 else index}"
+            if index >= 0:
+                stack[-1] = (parent, index + 1)
+            key = None
+        yield Value(pointer, start, end)
+        if char in b"[{":
+            stack.append((pointer, -1 if char == 0x7B else 0))
+
+
+def _text(literal: bytes) -> str:
+    text: str = json.loads(literal)
+    return text
+
+
+def escape(token: str) -> str:
+    """Return one reference token of a JSON pointer (RFC 6901 section 4)."""
+    return token.replace("~", "~0").replace("/", "~1")

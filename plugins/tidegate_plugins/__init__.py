@@ -1,0 +1,1 @@
+"""The plugins that tidegate ships: each comes through the same door as anyone's."""
