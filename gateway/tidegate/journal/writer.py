@@ -1,0 +1,199 @@
+"""Appends records to this process's own segments: one write a record.
+
+A record that `append` has taken survives the death of the process, as the kernel has it;
+with `fsync` it survives a power cut once `committed` has returned. Each writer has its
+own files, so that no two processes ever write to one.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from pathlib import Path
+
+from tidegate.clock import Clock
+from tidegate.errors import JournalError
+from tidegate.record import ExchangeRecord, Intent, Record, SegmentStart, WriterEnd, encode
+
+MAX_SEGMENT_BYTES = 64 * 1024 * 1024
+MAX_PENDING = 10_000
+"""Records kept in memory while the disk is full. Each is about 1 KB."""
+
+
+def segment_name(writer: str, sequence: int) -> str:
+    """Return the file name of a writer's segment."""
+    return f"{writer}.{sequence:06d}.jsonl"
+
+
+class Writer:
+    """The journal of one process. Not for concurrent use by threads."""
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        clock: Clock,
+        *,
+        fsync: bool = False,
+        max_segment_bytes: int = MAX_SEGMENT_BYTES,
+    ) -> None:
+        self.name = name
+        self._directory = directory
+        self._clock = clock
+        self._max_segment_bytes = max_segment_bytes
+        self._sequence = 0
+        self._fd = -1
+        self._size = 0
+        self._open: dict[str, Intent] = {}
+        self._pending: deque[Record] = deque()
+        self._commit = _GroupCommit(self) if fsync else None
+        self._rotate()
+
+    @property
+    def fd(self) -> int:
+        """The current segment's file descriptor."""
+        return self._fd
+
+    @property
+    def pending(self) -> int:
+        """Records that wait in memory because they could not be written."""
+        return len(self._pending)
+
+    def append(self, record: Record) -> None:
+        """Write one record.
+
+        Raises:
+            JournalError: it is not written, and no part of it is.
+        """
+        self._flush_pending()
+        self._put(record)
+
+    def append_or_keep(self, record: Record) -> None:
+        """Write one record; where that fails keep it, to be written before the next one.
+
+        For what has already happened and cannot be refused any more.
+        """
+        try:
+            self.append(record)
+        except JournalError:
+            if len(self._pending) < MAX_PENDING:
+                self._pending.append(record)
+
+    def retry(self) -> None:
+        """Write what is pending, if it can be written now."""
+        with contextlib.suppress(JournalError):
+            self._flush_pending()
+
+    async def committed(self) -> None:
+        """Wait until all that was appended is as durable as configured.
+
+        Raises:
+            JournalError: the disk refused.
+        """
+        if self._commit is not None:
+            await self._commit.wait()
+
+    def close(self) -> None:
+        """Write the closing record; nothing may be appended afterwards."""
+        end = WriterEnd(at=self._clock.now(), writer=self.name, by="writer")
+        # An unwritten end costs the next start one read of this segment, no more.
+        with contextlib.suppress(JournalError):
+            self._flush_pending()
+            if not self._open:
+                self._put(end)
+        with contextlib.suppress(OSError):
+            os.fsync(self._fd)
+        os.close(self._fd)
+
+    def _flush_pending(self) -> None:
+        while self._pending:
+            self._put(self._pending[0])
+            self._pending.popleft()
+
+    def _put(self, record: Record) -> None:
+        line = encode(record)
+        if self._size + len(line) > self._max_segment_bytes:
+            self._rotate()
+        self._write(line)
+        if type(record) is Intent:
+            self._open[record.id] = record
+        elif type(record) is ExchangeRecord:
+            self._open.pop(record.id, None)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            raise JournalError(f"{self._directory}: {error.strerror}") from error
+        if written != len(line):
+            # A full disk takes a part of it. The file is ours alone, so it can be cut back.
+            os.ftruncate(self._fd, self._size)
+            raise JournalError(f"{self._directory}: no space left for a whole record")
+        self._size += len(line)
+
+    def _rotate(self) -> None:
+        path = self._directory / segment_name(self.name, self._sequence + 1)
+        start = SegmentStart(
+            at=self._clock.now(),
+            writer=self.name,
+            sequence=self._sequence + 1,
+            open=tuple(self._open.values()),
+        )
+        line = encode(start)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+        except OSError as error:
+            raise JournalError(f"{path}: {error.strerror}") from error
+        previous, self._fd, self._size = self._fd, fd, 0
+        try:
+            self._write(line)
+        except JournalError:
+            self._fd = previous
+            os.close(fd)
+            path.unlink()
+            raise
+        self._sequence += 1
+        if previous >= 0:
+            os.fsync(previous) if self._commit else None
+            os.close(previous)
+
+
+class _GroupCommit:
+    """Shares one fsync among all that wait for it."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._waiting: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiting.append(future)
+        if self._task is None:
+            self._task = loop.create_task(self._run(), name="journal commit")
+        await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            fd = os.dup(self._writer.fd)  # the segment may be closed meanwhile
+            try:
+                await asyncio.to_thread(os.fsync, fd)
+            except OSError as error:
+                _settle(batch, JournalError(f"fsync: {error.strerror}"))
+            else:
+                _settle(batch, None)
+            finally:
+                os.close(fd)
+        self._task = None
+
+
+def _settle(batch: list[asyncio.Future[None]], error: JournalError | None) -> None:
+    for future in batch:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

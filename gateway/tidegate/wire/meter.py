@@ -1,0 +1,313 @@
+"""The usage meter: reads a copy of an answer, and tells what it cost and how it ended.
+
+It is fed after the client has its bytes. It never raises: what it cannot read stops the
+meter, and `Reading.stopped` says why.
+"""
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import msgspec
+
+from tidegate.wire import sse
+
+MAX_JSON_BYTES = 16 * 1024 * 1024
+"""Of an unstreamed answer. 128k tokens of output are below 1 MB; fetched documents are larger."""
+
+MAX_INFLATED_BYTES = 256 * 1024 * 1024
+"""Of a compressed answer, so that no upstream can keep the meter busy for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an answer said of itself."""
+
+    usage: dict[str, Any] | None = None
+    """The API's own usage object, merged over the stream; null where there was none."""
+    source: str = "none"
+    """`final` only if the closing numbers were seen."""
+    complete: bool = True
+    """False for a stream that ended without `message_stop`, `error` or a JSON that broke off."""
+    model: str | None = None
+    stop_reason: str | None = None
+    error_type: str | None = None
+    error_event: bool = False
+    """The stream ended in an `error` event."""
+    events: int = 0
+    stopped: str | None = None
+
+
+class Meter(Protocol):
+    """Fed with the payload of one answer."""
+
+    @property
+    def first_token(self) -> bool:
+        """Whether a content delta has been seen."""
+        ...
+
+    def feed(self, piece: bytes) -> None:
+        """Take in what has just been passed on."""
+        ...
+
+    def finish(self) -> Reading:
+        """Return the reading, also of an answer that broke off."""
+        ...
+
+
+def merge(usage: dict[str, Any], newer: dict[str, Any]) -> None:
+    """Merge a later usage object into `usage` (messages-api sheet, section 4.3).
+
+    The numbers are cumulative: they replace, they never add. Null never erases.
+    """
+    usage.update({key: value for key, value in newer.items() if value is not None})
+
+
+class _Error(msgspec.Struct, frozen=True):
+    type: str | None = None
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    stop_reason: str | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    stop_reason: str | None = None
+
+
+class _To(msgspec.Struct, frozen=True):
+    model: str | None = None
+
+
+class _Block(msgspec.Struct, frozen=True):
+    type: str | None = None
+    to: _To | None = None
+
+
+class _Payload(msgspec.Struct, frozen=True):
+    """The fields that matter of any event's or answer's JSON; all others are skipped."""
+
+    type: str | None = None
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: dict[str, Any] | None = None
+    error: _Error | None = None
+    content_block: _Block | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    type: str | None = None
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    stop_reason: str | None = None
+    error: _Error | None = None
+
+
+_payload = msgspec.json.Decoder(_Payload)
+_answer = msgspec.json.Decoder(_Answer)
+
+_DELTA = b"event: content_block_delta\n"
+_READ = frozenset(
+    (b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error")
+)
+
+
+class StreamMeter:
+    """Reads a stream of server-sent events."""
+
+    __slots__ = ("_decoder", "_ended", "_error", "_events", "_model", "_stop", "_usage", "_closing", "_broken", "first_token")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.first_token = False
+        self._decoder = sse.Decoder()
+        self._events = 0
+        self._usage: dict[str, Any] | None = None
+        self._closing = False  # a message_delta with a stop reason has been seen
+        self._ended = False  # message_stop has been seen
+        self._model: str | None = None
+        self._stop: str | None = None
+        self._error: str | None = None
+        self._broken = 0  # events whose JSON could not be read
+
+    def feed(self, piece: bytes) -> None:
+        # Nearly every piece is exactly one delta, and says nothing that is needed here.
+        if (
+            piece.startswith(_DELTA)
+            and self._decoder.idle
+            and piece.endswith(b"\n\n")
+            and piece.count(b"\n\n") == 1
+        ):
+            self._events += 1
+            self.first_token = True
+            return
+        for event in self._decoder.feed(piece):
+            self._read(event)
+
+    def finish(self) -> Reading:
+        for event in self._decoder.finish():
+            self._read(event)
+        final = self._usage is not None and self._closing
+        return Reading(
+            usage=self._usage,
+            source="final" if final else "partial" if self._usage is not None else "none",
+            complete=self._ended or self._error is not None,
+            model=self._model,
+            stop_reason=self._stop,
+            error_type=self._error,
+            error_event=self._error is not None,
+            events=self._events,
+            stopped=self._stopped(),
+        )
+
+    def _stopped(self) -> str | None:
+        if self._decoder.skipped:
+            return "event_too_large"
+        return "event_unreadable" if self._broken else None
+
+    def _read(self, event: sse.Event) -> None:
+        self._events += 1
+        if event.name == b"content_block_delta":
+            self.first_token = True
+            return
+        # Unknown events may hold anything, a usage object among it: they are not read.
+        if self._ended or (event.name and event.name not in _READ):
+            return
+        try:
+            payload = _payload.decode(event.data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._broken += event.data.strip() not in (b"", b"[DONE]")
+            return
+        self._take(event.name.decode() or payload.type or "", payload)
+
+    def _take(self, kind: str, payload: _Payload) -> None:
+        match kind:
+            case "message_start" if payload.message is not None:
+                self._model = payload.message.model
+                self._usage = dict(payload.message.usage or {})
+            case "content_block_start":
+                block = payload.content_block
+                if block is not None and block.type == "fallback" and block.to is not None:
+                    self._model = block.to.model or self._model
+            case "content_block_delta":
+                self.first_token = True
+            case "message_delta":
+                self._close(payload)
+            case "message_stop":
+                self._ended = True
+            case "error":
+                self._error = (payload.error and payload.error.type) or "unknown"
+            case _:
+                pass  # deltas and blocks hold nothing that is needed here
+
+    def _close(self, payload: _Payload) -> None:
+        if payload.usage is not None:
+            self._usage = self._usage if self._usage is not None else {}
+            merge(self._usage, payload.usage)
+        if payload.delta is not None and payload.delta.stop_reason is not None:
+            self._stop = payload.delta.stop_reason
+            self._closing = True
+
+
+class JsonMeter:
+    """Reads an unstreamed answer: a message, a token count or an error."""
+
+    __slots__ = ("_pieces", "_size", "first_token")
+
+    def __init__(self) -> None:
+        self.first_token = False
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size <= MAX_JSON_BYTES:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+
+    def finish(self) -> Reading:
+        if self._size > MAX_JSON_BYTES:
+            return Reading(stopped="answer_too_large")
+        try:
+            answer = _answer.decode(b"".join(self._pieces))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return Reading(complete=False, stopped="answer_unreadable")
+        error = answer.error.type if answer.error is not None else None
+        return Reading(
+            usage=answer.usage,
+            source="final" if answer.usage is not None else "none",
+            model=answer.model,
+            stop_reason=answer.stop_reason,
+            error_type=error,
+        )
+
+
+class SilentMeter:
+    """For answers that have no usage."""
+
+    first_token = False
+
+    def feed(self, piece: bytes) -> None:
+        pass
+
+    def finish(self) -> Reading:
+        return Reading()
+
+
+class UnreadableMeter(SilentMeter):
+    """For answers in a coding that was not offered."""
+
+    def finish(self) -> Reading:
+        return Reading(stopped="coding_unknown")
+
+
+class InflatingMeter:
+    """Decompresses the copy before another meter reads it."""
+
+    __slots__ = ("_inflate", "_meter", "_size", "_stopped")
+
+    def __init__(self, meter: Meter) -> None:
+        # 47: gzip or zlib, told apart by their header
+        self._inflate = zlib.decompressobj(47)
+        self._meter = meter
+        self._size = 0
+        self._stopped: str | None = None
+
+    @property
+    def first_token(self) -> bool:
+        return self._meter.first_token
+
+    def feed(self, piece: bytes) -> None:
+        while piece and self._stopped is None:
+            try:
+                inflated = self._inflate.decompress(piece, 256 * 1024)
+            except zlib.error:
+                self._stopped = "inflate_failed"
+                return
+            self._size += len(inflated)
+            if self._size > MAX_INFLATED_BYTES:
+                self._stopped = "answer_too_large"
+            self._meter.feed(inflated)
+            piece = self._inflate.unconsumed_tail
+
+    def finish(self) -> Reading:
+        reading = self._meter.finish()
+        return replace(reading, stopped=self._stopped or reading.stopped)
+
+
+def meter_for(content_type: str, coding: str) -> Meter:
+    """Return the meter for an answer with these `Content-Type` and `Content-Encoding` values."""
+    media = content_type.partition(";")[0].strip().lower()
+    meter: Meter
+    if media == "text/event-stream":
+        meter = StreamMeter()
+    elif media == "application/json" or media.endswith("+json"):
+        meter = JsonMeter()
+    else:
+        return SilentMeter()
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        return meter
+    return InflatingMeter(meter) if coding in ("gzip", "x-gzip", "deflate") else UnreadableMeter()
