@@ -117,7 +117,7 @@ _READ = frozenset(
 class StreamMeter:
     """Reads a stream of server-sent events."""
 
-    __slots__ = ("_decoder", "_ended", "_error", "_events", "_model", "_stop", "_usage", "_closing", "_broken", "first_token")  # fmt: skip
+    __slots__ = ("_broken", "_closing", "_decoder", "_ended", "_error", "_events", "_model", "_stop", "_usage", "first_token")  # fmt: skip
 
     def __init__(self) -> None:
         self.first_token = False

@@ -1,0 +1,158 @@
+"""Admission: the whole policy of "fail closed". A request leaves only if every policy says so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from tidegate.exchange import Credential, Exchange, Principal, Request
+from tidegate.pipeline.host import Link, Verdict, ask
+from tidegate.plugin import Admit, Hold, Note, Refuse, Stage
+from tidegate.record import DecisionRecord, EditRecord, RefusedBy
+from tidegate.wire.body import EMPTY, Body, BodyError, Edit, parse, splice
+from tidegate.wire.messages import EMPTY_VIEW, View, view
+from tidegate.wire.routes import Kind
+
+
+@dataclass(slots=True)
+class Admission:
+    """What admission has come to so far. Grows while policies are asked.
+
+    It is filled in place, so that what was taken and decided is known even if the asking
+    is cancelled half way.
+    """
+
+    request: Request
+    holds: list[Hold] = field(default_factory=list)
+    decisions: list[DecisionRecord] = field(default_factory=list)
+    edits: list[EditRecord] = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    refusal: Refuse | None = None
+    refused_by: RefusedBy | None = None
+
+    @property
+    def admitted(self) -> bool:
+        """Whether every policy asked so far has admitted."""
+        return self.refusal is None
+
+
+def read_request(
+    raw: bytes, kind: Kind, principal: Principal, credential: Credential | None
+) -> Request:
+    """Return the request that the first policy sees.
+
+    Raises:
+        BodyError: the body cannot be governed; the caller is told why.
+    """
+    body = parse(raw)
+    return Request(
+        body=body, view=view(body.document, kind), principal=principal, credential=credential
+    )
+
+
+def bodiless_request(principal: Principal, credential: Credential | None) -> Request:
+    """Return the request of a route without a body."""
+    return Request(body=EMPTY, view=EMPTY_VIEW, principal=principal, credential=credential)
+
+
+async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission) -> None:
+    """Ask every policy in order, until one refuses; `admission` says how it went."""
+    for link in chain:
+        verdict = await ask(link, exchange, admission.request)
+        _record(link, verdict, admission)
+        refusal = _weigh(link, verdict, exchange, admission)
+        if refusal is not None:
+            admission.refusal = refusal
+            admission.refused_by = RefusedBy(link.name, refusal.rule, refusal.pointer)
+            return
+
+
+def _weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admission) -> Refuse | None:
+    """Let the verdict take effect; return the refusal, if it is one."""
+    decision = verdict.decision
+    if isinstance(decision, Admit):
+        if decision.hold is not None:
+            admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
+        return None if link.shadow else _apply(link, decision, exchange, admission)
+    failed = verdict.word != "refuse"
+    if link.shadow or (failed and link.admit_on_error):
+        return None
+    return decision
+
+
+def _record(link: Link, verdict: Verdict, admission: Admission) -> None:
+    decision = verdict.decision
+    failed = verdict.word in ("error", "timeout")
+    mode = "shadow" if link.shadow else "admit" if failed and link.admit_on_error else "enforce"
+    pointer = decision.pointer if type(decision) is Refuse else ""
+    first = DecisionRecord(link.name, decision.rule, verdict.word, mode, pointer, verdict.us)
+    admission.decisions.append(first)
+    admission.decisions += [_note(link.name, note, mode) for note in decision.notes]
+
+
+def _note(name: str, note: Note, mode: str) -> DecisionRecord:
+    return DecisionRecord(name, note.rule, note.verdict, mode, note.pointer)
+
+
+def _apply(link: Link, decision: Admit, exchange: Exchange, admission: Admission) -> Refuse | None:
+    """Take the decision in; return a refusal if it cannot be applied."""
+    request = admission.request
+    if decision.principal is not None:
+        request = replace(request, principal=decision.principal)
+    if decision.edits:
+        try:
+            request = _edited(link, request, decision.edits, exchange.route.kind)
+        except (BodyError, ValueError):
+            return Refuse(
+                status=500,
+                error_type="api_error",
+                message=f"the gateway's policy `{link.name}` made an edit that breaks the request",
+                rule="bad_edit",
+            )
+        admission.edits += [_edit_record(link.name, edit) for edit in decision.edits]
+    admission.headers += decision.headers
+    admission.request = request
+    return None
+
+
+def _edited(link: Link, request: Request, edits: Sequence[Edit], kind: Kind) -> Request:
+    """Return the request with the edits applied.
+
+    Raises:
+        BodyError, ValueError: the result is no request, or not the one that was authorized.
+    """
+    body = apply_edits(request.body, edits)
+    seen = view(body.document, kind)
+    if link.stage > Stage.AUTHORIZE and seen != request.view:
+        raise ValueError("an edit after authorization changes what was authorized")
+    return replace(request, body=body, view=seen)
+
+
+def apply_edits(body: Body, edits: Sequence[Edit]) -> Body:
+    """Return the body with the edits spliced in, read anew.
+
+    Raises:
+        BodyError: the result is not a body any more.
+        ValueError: the edits overlap or lie outside of it.
+    """
+    return parse(splice(body.raw, edits))
+
+
+def _edit_record(name: str, edit: Edit) -> EditRecord:
+    return EditRecord(
+        pointer=edit.pointer,
+        rule=edit.rule,
+        bytes_before=edit.end - edit.start,
+        bytes_after=len(edit.replacement),
+        plugin=name,
+        offset=edit.start,
+    )
+
+
+def still_says(dispatched: bytes, approved: View, kind: Kind) -> bool:
+    """Whether the bytes about to leave say what the policies approved.
+
+    Only bodies that were edited need the question: the others were parsed as they leave.
+    """
+    try:
+        return view(parse(dispatched).document, kind) == approved
+    except BodyError:
+        return False
