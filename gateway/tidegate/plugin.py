@@ -65,6 +65,9 @@ class Admit:
     edits: tuple[Edit, ...] = ()
     principal: Principal | None = None
     """Set by IDENTIFY policies; replaces the principal for those that follow."""
+    consumes_credential: bool = False
+    """IDENTIFY policies: what the caller presented is a key of this gateway, and must never
+    be sent upstream."""
     hold: Hold | None = None
     notes: tuple[Note, ...] = ()
     rule: str = ""
@@ -145,6 +148,8 @@ class Host:
     state_dir: Path
     """Where this deployment keeps state (the journal's directory). Created, writable."""
     worker: int = 0
+    forwards_credential: bool = False
+    """The caller's own credential is what the upstream is sent (`upstream.credential`)."""
     state: bytes = field(default=b"", repr=False)
     """Observers: what the last `flush` before this start returned."""
     info: tuple[tuple[str, str], ...] = ()

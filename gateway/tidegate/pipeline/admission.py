@@ -25,6 +25,7 @@ class Admission:
     decisions: list[DecisionRecord] = field(default_factory=list)
     edits: list[EditRecord] = field(default_factory=list)
     headers: list[tuple[str, str]] = field(default_factory=list)
+    credential_consumed: bool = False
     refusal: Refuse | None = None
     refused_by: RefusedBy | None = None
 
@@ -71,6 +72,7 @@ def _weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admissio
     if isinstance(decision, Admit):
         if decision.hold is not None:
             admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
+        admission.credential_consumed |= decision.consumes_credential
         return None if link.shadow else _apply(link, decision, exchange, admission)
     failed = verdict.word != "refuse"
     if link.shadow or (failed and link.admit_on_error):

@@ -1,0 +1,269 @@
+"""Conclusion: what happened to one exchange, gathered on the way and written down at its end."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidegate.exchange import Exchange, Principal
+from tidegate.pipeline.admission import Admission
+from tidegate.plugin import Hold
+from tidegate.record import (
+    Bytes,
+    ClientRecord,
+    ExchangeRecord,
+    Intent,
+    ModelRecord,
+    PrincipalRecord,
+    RefusedBy,
+    Sha256,
+    Shape,
+    Timing,
+    TraceRecord,
+    Usage,
+)
+from tidegate.wire.meter import Reading
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Stamps:
+    """Monotonic nanoseconds; 0 where it has not come to that."""
+
+    start: int = 0
+    body: int = 0
+    admitted: int = 0
+    connected: int = 0
+    dispatched: int = 0
+    upstream_head: int = 0
+    first_byte: int = 0
+    first_token: int = 0
+    last_byte: int = 0
+    end: int = 0
+
+
+@dataclass(slots=True)
+class Digests:
+    """Running SHA-256 of the three bodies."""
+
+    request_in: str | None = None
+    request_out: str | None = None
+    response: Any = field(default_factory=hashlib.sha256)
+
+
+@dataclass(slots=True)
+class Course:
+    """The course of one exchange, filled in by handler and relay as it goes."""
+
+    exchange: Exchange
+    worker: int
+    config: str = ""
+    admission: Admission | None = None
+    principal: Principal | None = None
+    asked: str | None = None
+    """The model as the caller wrote it."""
+    dispatched: bool = False
+    status: int | None = None
+    outcome: str = "failed"
+    refused_by: RefusedBy | None = None
+    error_type: str | None = None
+    error: str | None = None
+    reading: Reading | None = None
+    upstream_request_id: str | None = None
+    upstream_limits: dict[str, str] | None = None
+    request_in: int = 0
+    request_out: int = 0
+    response: int = 0
+    digests: Digests | None = None
+    at: Stamps = field(default_factory=Stamps)
+
+
+def intent_of(course: Course, request_out: int) -> Intent:
+    """Return the record that is written before anything leaves."""
+    admission = course.admission
+    exchange = course.exchange
+    return Intent(
+        id=exchange.id,
+        at=exchange.at,
+        worker=course.worker,
+        config=course.config,
+        route=exchange.route.kind.value,
+        principal=_principal(course),
+        model=_model(course, None),
+        stream=admission.request.view.stream if admission is not None else False,
+        client=_client(exchange),
+        trace=_trace(exchange),
+        edits=tuple(admission.edits) if admission is not None else (),
+        bytes=Bytes(course.request_in, request_out),
+    )
+
+
+def record_of(course: Course) -> ExchangeRecord:
+    """Return the record of a concluded exchange."""
+    admission, exchange, reading = course.admission, course.exchange, course.reading or Reading()
+    view = admission.request.view if admission is not None else None
+    return ExchangeRecord(
+        id=exchange.id,
+        at=exchange.at,
+        worker=course.worker,
+        config=course.config,
+        principal=_principal(course),
+        route=exchange.route.kind.value,
+        model=_model(course, reading.model),
+        stream=view.stream if view is not None else False,
+        status=course.status,
+        outcome=course.outcome,
+        dispatched=course.dispatched,
+        refused_by=course.refused_by,
+        decisions=tuple(admission.decisions) if admission is not None else (),
+        edits=tuple(admission.edits) if admission is not None else (),
+        usage=usage_of(reading.usage) if reading.usage is not None else None,
+        usage_source=reading.source,
+        stop_reason=reading.stop_reason,
+        error_type=course.error_type or reading.error_type,
+        error=course.error,
+        upstream_request_id=course.upstream_request_id,
+        client=_client(exchange),
+        trace=_trace(exchange),
+        timing_ms=_timing(course.at),
+        bytes=Bytes(course.request_in, course.request_out, course.response),
+        sha256=_sha256(course.digests),
+        events=reading.events,
+        meter=reading.stopped,
+        shape=_shape(course),
+        upstream_limits=course.upstream_limits,
+    )
+
+
+async def settle(holds: Sequence[Hold], record: ExchangeRecord) -> None:
+    """Settle every hold once, the last taken first; one that fails does not stop the others."""
+    for hold in reversed(holds):
+        try:
+            await hold.settle(record)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            log.error("a hold could not be settled: %s (%s)", type(error).__name__, record.id)  # noqa: TRY400
+
+
+def usage_of(raw: dict[str, Any]) -> Usage:
+    """Return the API's usage object in disjoint classes (messages-api sheet, section 3.2).
+
+    Writes to the cache are split by lifetime where the answer splits them. Where its final
+    sum is larger than the split, which only the first event carries, the rest goes to the
+    longer lifetime if that is the only one seen, and to the shorter one otherwise.
+    """
+    write = _number(raw, "cache_creation_input_tokens")
+    split = raw.get("cache_creation")
+    split = split if isinstance(split, dict) else {}
+    short = _number(split, "ephemeral_5m_input_tokens")
+    long = _number(split, "ephemeral_1h_input_tokens")
+    if "cache_creation_input_tokens" in raw:
+        rest = write - short - long
+        if rest < 0:
+            short, long = (write, 0) if not long else (0, write) if not short else (short, long)
+        elif long and not short:
+            long += rest
+        else:
+            short += rest
+    tools = raw.get("server_tool_use")
+    tools = tools if isinstance(tools, dict) else {}
+    details = raw.get("output_tokens_details")
+    iterations = raw.get("iterations")
+    return Usage(
+        input=_number(raw, "input_tokens"),
+        cache_read=_number(raw, "cache_read_input_tokens"),
+        cache_write_5m=short,
+        cache_write_1h=long,
+        output=_number(raw, "output_tokens"),
+        thinking=_number(details if isinstance(details, dict) else {}, "thinking_tokens"),
+        web_search_requests=_number(tools, "web_search_requests"),
+        web_fetch_requests=_number(tools, "web_fetch_requests"),
+        service_tier=_word(raw, "service_tier"),
+        speed=_word(raw, "speed"),
+        inference_geo=_word(raw, "inference_geo"),
+        iterations=tuple(i for i in iterations if isinstance(i, dict)) if isinstance(iterations, list) else (),
+    )  # fmt: skip
+
+
+def _number(raw: dict[str, Any], key: str) -> int:
+    value = raw.get(key)
+    return value if type(value) is int and value > 0 else 0
+
+
+def _word(raw: dict[str, Any], key: str) -> str | None:
+    value = raw.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _principal(course: Course) -> PrincipalRecord:
+    principal = course.principal
+    return PrincipalRecord() if principal is None else PrincipalRecord(principal.id, principal.team)
+
+
+def _model(course: Course, answered: str | None) -> ModelRecord:
+    sent = course.admission.request.view.model if course.admission is not None else None
+    return ModelRecord(course.asked, sent if course.dispatched else None, answered)
+
+
+def _client(exchange: Exchange) -> ClientRecord:
+    client = exchange.client
+    return ClientRecord(
+        client.session or None,
+        client.agent or None,
+        client.parent_agent or None,
+        client.app or None,
+    )
+
+
+def _trace(exchange: Exchange) -> TraceRecord:
+    trace = exchange.trace
+    return TraceRecord(trace.trace_id, trace.span_id, trace.parent_id or None, trace.flags)
+
+
+def _shape(course: Course) -> Shape:
+    if course.admission is None:
+        return Shape()
+    view = course.admission.request.view
+    headers = course.exchange.headers
+    betas = headers.get("anthropic-beta", "")
+    return Shape(
+        max_tokens=view.max_tokens,
+        messages=view.messages,
+        tools=view.tools,
+        version=headers.get("anthropic-version"),
+        betas=tuple(beta.strip() for beta in betas.split(",")) if betas else (),
+    )
+
+
+def _sha256(digests: Digests | None) -> Sha256 | None:
+    if digests is None:
+        return None
+    return Sha256(digests.request_in, digests.request_out, digests.response.hexdigest())
+
+
+def _timing(at: Stamps) -> Timing:
+    start = at.start
+
+    def since(stamp: int) -> float | None:
+        return round((stamp - start) / 1e6, 3) if stamp else None
+
+    request = _between(at.body, at.admitted) + _between(at.connected, at.dispatched)
+    response = _between(at.upstream_head, at.first_byte)
+    return Timing(
+        admit=since(at.admitted),
+        dispatched=since(at.dispatched),
+        upstream_head=since(at.upstream_head),
+        first_byte=since(at.first_byte),
+        first_token=since(at.first_token),
+        last_byte=since(at.last_byte),
+        total=since(at.end) or 0.0,
+        overhead=round(request + response, 3),
+        overhead_request=request,
+        overhead_response=response,
+        connect=_between(at.admitted, at.connected) if at.connected else None,
+    )
+
+
+def _between(earlier: int, later: int) -> float:
+    return round((later - earlier) / 1e6, 3) if later and earlier else 0.0

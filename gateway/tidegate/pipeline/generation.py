@@ -1,0 +1,172 @@
+"""A configuration in use: opened whole, leased by each exchange for its whole life."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from tidegate import __version__
+from tidegate.clock import Clock
+from tidegate.config import Config, SecretReference, read_secret
+from tidegate.errors import ConfigError, PluginError, Problem
+from tidegate.pipeline.host import Link
+from tidegate.plugin import Host, Policy
+from tidegate.registry import Chosen
+
+log = logging.getLogger(__name__)
+
+
+class Generation:
+    """One opened configuration: its chain, its upstream credential, and who still uses it."""
+
+    def __init__(
+        self, config: Config, chain: tuple[Link, ...], credential: str | None, stack: AsyncExitStack
+    ) -> None:
+        self.config = config
+        self.digest = config.digest
+        self.chain = chain
+        self.credential = credential
+        """The gateway's own upstream credential; None where the caller's is forwarded."""
+        self.stack = stack
+        """What is to be closed with it; others may add their part."""
+        self._leases = 0
+        self._retired = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def lease(self) -> None:
+        """Keep everything open until `release`."""
+        self._leases += 1
+        self._idle.clear()
+
+    def release(self) -> None:
+        """Give one lease back."""
+        self._leases -= 1
+        if not self._leases:
+            self._idle.set()
+
+    async def retire(self) -> None:
+        """Wait for the last lease, then close everything."""
+        while self._leases:
+            await self._idle.wait()
+        await self.stack.aclose()
+
+
+async def open_generation(
+    config: Config, chosen: Sequence[Chosen], *, clock: Clock, worker: int
+) -> Generation:
+    """Open every policy of the configuration, in order.
+
+    Raises:
+        ConfigError: one of them cannot be opened; those before it are closed again.
+    """
+    credential = upstream_credential(config)
+    async with AsyncExitStack() as stack:
+        chain = []
+        for link in chosen:
+            if link.spec.stage is not None:
+                chain.append(await _open_policy(link, config, stack, clock, worker))
+        return Generation(config, tuple(chain), credential, stack.pop_all())
+    raise AssertionError("unreachable")  # the stack suppresses nothing
+
+
+def upstream_credential(config: Config) -> str | None:
+    """Return the gateway's own credential for the upstream, if it has one.
+
+    Raises:
+        ConfigError: the environment variable or file does not hold it.
+    """
+    reference = config.upstream.credential
+    if not isinstance(reference, SecretReference):
+        return None
+    return read_secret(reference, "upstream.credential", os.environ)
+
+
+async def _open_policy(
+    link: Chosen, config: Config, stack: AsyncExitStack, clock: Clock, worker: int
+) -> Link:
+    plugin = link.plugin
+    policy = await open_plugin(link, config, stack, clock, worker=worker)
+    if not isinstance(policy, Policy) or link.spec.stage is None:
+        message = f"`{plugin.label}` has a stage but opens no policy: it lacks `admit`"
+        raise ConfigError([Problem(f"plugins.{plugin.label}", message)])
+    return Link(
+        name=plugin.label,
+        policy=policy,
+        stage=link.spec.stage,
+        shadow=plugin.mode == "shadow",
+        admit_on_error=plugin.on_error == "admit",
+        timeout_s=plugin.timeout_s,
+    )
+
+
+async def open_plugin(
+    link: Chosen,
+    config: Config,
+    stack: AsyncExitStack,
+    clock: Clock,
+    *,
+    worker: int = 0,
+    state: bytes = b"",
+) -> object:
+    """Open one plugin on `stack`, with the tasks it spawns.
+
+    Raises:
+        ConfigError: it cannot be opened; the message is the plugin's own.
+    """
+    name = link.plugin.label
+    tasks = await stack.enter_async_context(_tasks(name))
+    state_dir = Path(config.journal.dir)
+    host = Host(
+        name=name,
+        clock=clock,
+        spawn=tasks.spawn,
+        state_dir=state_dir,
+        worker=worker,
+        forwards_credential=not isinstance(config.upstream.credential, SecretReference),
+        state=state,
+        info=(("version", __version__), ("config", config.digest)),
+    )
+    try:
+        return await stack.enter_async_context(link.spec.open(link.config, host))
+    except PluginError as error:
+        raise ConfigError([Problem(f"plugins.{name}", str(error))]) from error
+    except Exception as error:
+        log.exception("plugin %s cannot be opened", name)
+        message = f"cannot be opened: {type(error).__name__}: {error}"
+        raise ConfigError([Problem(f"plugins.{name}", message)]) from error
+
+
+class _Tasks:
+    """What a plugin runs in the background."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._running: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Awaitable[None], name: str) -> None:
+        task = asyncio.ensure_future(self._guard(work, name))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _guard(self, work: Awaitable[None], name: str) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("plugin %s: its task `%s` failed", self._owner, name)
+
+    async def close(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _tasks(owner: str) -> AsyncGenerator[_Tasks, None]:
+    tasks = _Tasks(owner)
+    try:
+        yield tasks
+    finally:
+        await tasks.close()
