@@ -1,0 +1,90 @@
+"""The aggregates: plain containers that are saved whole and come back whole."""
+
+from bisect import bisect_left
+
+import msgspec
+
+from tidegate.record import Vitals
+from tidegate_plugins.metrics import catalogue
+
+Key = tuple[str, ...]
+"""Label values, in the order of the metric's labels."""
+Exemplar = tuple[str, float, float]
+"""Trace id, observed value, seconds since the epoch."""
+
+
+class Count(msgspec.Struct, array_like=True):
+    """One series of a counter."""
+
+    value: int = 0
+    exemplar: Exemplar | None = None
+
+
+class Buckets(msgspec.Struct, array_like=True):
+    """One series of a histogram. `counts` are not cumulative; the last one has no bound."""
+
+    counts: list[int]
+    sum: float = 0.0
+    exemplars: list[Exemplar | None] = []
+    """Empty, or one place for each count."""
+
+
+class State(msgspec.Struct, omit_defaults=True):
+    """Everything that is shown and everything that decides what will be."""
+
+    counters: dict[str, dict[Key, Count]] = {}
+    histograms: dict[str, dict[Key, Buckets]] = {}
+    bounds: dict[str, tuple[float, ...]] = {}
+    """The bounds under which `histograms` were counted."""
+    labels: dict[str, dict[str, bool]] = {}
+    """Label values that have their place; true where the upstream vouched for it."""
+    limits: dict[str, tuple[float, float]] = {}
+    """Upstream rate limits: when and what the last answer said."""
+    vitals: dict[int, Vitals] = {}
+    open: set[str] = set()
+    """Ids that have left and are not over."""
+    newest: float = 0.0
+    """Time of the newest record, in seconds since the epoch."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def freeze(state: State) -> bytes:
+    """Return the state as bytes. Fast enough to do it at every flush and every scrape."""
+    return _encoder.encode(state)
+
+
+def thaw(data: bytes) -> State:
+    """Return the state that `freeze` made bytes of, in the shape of today's catalogue.
+
+    Raises:
+        msgspec.MsgspecError: these are other bytes.
+    """
+    state = _decoder.decode(data) if data else State()
+    for counter in catalogue.COUNTERS:
+        state.counters.setdefault(counter.name, {})
+    for histogram in catalogue.HISTOGRAMS:
+        _fit(state, histogram)
+    return state
+
+
+def _fit(state: State, histogram: catalogue.Histogram) -> None:
+    series = state.histograms.setdefault(histogram.name, {})
+    old = state.bounds.get(histogram.name, histogram.bounds)
+    state.bounds[histogram.name] = histogram.bounds
+    if old != histogram.bounds:
+        for buckets in series.values():
+            _move(buckets, old, histogram.bounds)
+
+
+def _move(buckets: Buckets, old: tuple[float, ...], new: tuple[float, ...]) -> None:
+    # After an upgrade that changed the bounds: count and sum stay exact, and a value is
+    # never shown below its true size.
+    counts = [0] * (len(new) + 1)
+    for index, count in enumerate(buckets.counts):
+        place = bisect_left(new, old[index]) if index < len(old) else len(new)
+        counts[place] += count
+    buckets.counts = counts
+    buckets.exemplars = []
