@@ -33,3 +33,15 @@ class JournalError(Exception):
 
 class Unavailable(Exception):
     """An observer's destination does not take what it was given; the core tries again later."""
+
+
+def place_of(error: BaseException) -> str:
+    """Return an error's type and where it was raised, and nothing of what it says.
+
+    For errors met in the data path: messages and locals there may hold content.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    at = f" at {frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else ""
+    return type(error).__name__ + at

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Principal
 from tidegate.pipeline.admission import Admission
 from tidegate.plugin import Hold
@@ -77,6 +78,8 @@ class Course:
     request_out: int = 0
     response: int = 0
     digests: Digests | None = None
+    record: ExchangeRecord | None = None
+    """Once it is written."""
     at: Stamps = field(default_factory=Stamps)
 
 
@@ -143,7 +146,7 @@ async def settle(holds: Sequence[Hold], record: ExchangeRecord) -> None:
         try:
             await hold.settle(record)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            log.error("a hold could not be settled: %s (%s)", type(error).__name__, record.id)  # noqa: TRY400
+            log.error("a hold could not be settled: %s (%s)", place_of(error), record.id)  # noqa: TRY400
 
 
 def usage_of(raw: dict[str, Any]) -> Usage:

@@ -64,10 +64,8 @@ async def open_generation(
     """
     credential = upstream_credential(config)
     async with AsyncExitStack() as stack:
-        chain = []
-        for link in chosen:
-            if link.spec.stage is not None:
-                chain.append(await _open_policy(link, config, stack, clock, worker))
+        policies = [link for link in chosen if link.spec.stage is not None]
+        chain = [await _open_policy(link, config, stack, clock, worker) for link in policies]
         return Generation(config, tuple(chain), credential, stack.pop_all())
     raise AssertionError("unreachable")  # the stack suppresses nothing
 

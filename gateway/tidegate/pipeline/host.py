@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import coroutine
 from typing import Any, TypeVar
 
+from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Request
 from tidegate.plugin import Admit, Decision, Policy, Refuse, Stage
 
@@ -49,7 +50,7 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
         decision, word = _unavailable(link, "timeout"), "timeout"
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything; all of it fails closed
         # The traceback only names code: message and locals of a plugin may hold content.
-        log.error("policy %s: %s (%s)", link.name, _where(error), exchange.id)  # noqa: TRY400
+        log.error("policy %s: %s (%s)", link.name, place_of(error), exchange.id)  # noqa: TRY400
         decision, word = _unavailable(link, "error"), "error"
     return Verdict(decision, word, (time.perf_counter_ns() - began) // 1000)
 
@@ -61,14 +62,6 @@ def _word(link: Link, decision: Decision) -> str:
         return "refuse"
     # An unchecked plugin can return anything at all.
     raise TypeError(f"{link.name} returned {type(decision).__name__}, not Admit or Refuse")
-
-
-def _where(error: BaseException) -> str:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = f" at {frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else ""
-    return type(error).__name__ + place
 
 
 def _unavailable(link: Link, rule: str) -> Refuse:

@@ -1,0 +1,144 @@
+"""The data plane of one worker: sockets in front, the handler between, a pool behind."""
+
+import asyncio
+import logging
+import socket
+import ssl
+
+from aiohttp import web
+
+from tidegate.clock import Clock
+from tidegate.config import Config, Listen
+from tidegate.errors import ConfigError, Problem
+from tidegate.http.connection import ClientConnection, Server
+from tidegate.http.handler import Handler, Serving
+from tidegate.http.upstream import Pool
+from tidegate.journal.writer import Writer
+from tidegate.pipeline.generation import Generation
+
+log = logging.getLogger(__name__)
+
+MAX_FIELD_BYTES = 32 * 1024
+"""Of one request header. Bearer tokens with many claims reach 16 KB."""
+
+READ_BUFFER_BYTES = 1024 * 1024
+"""What is read of a body before its sender has to wait for us."""
+
+
+class DataPlane:
+    """Serves on a socket until it is drained."""
+
+    def __init__(self, generation: Generation, writer: Writer, clock: Clock, worker: int) -> None:
+        self.handler = Handler(_serving(generation), writer, clock, worker)
+        self._server = Server(
+            self.handler.exchange,
+            record_malformed=self.handler.record_malformed,
+            handler_cancellation=True,  # a client that leaves frees its upstream at once
+            access_log=None,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_line_size=MAX_FIELD_BYTES,
+            max_headers=256,
+        )
+        self._runner = web.ServerRunner(self._server)
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def generation(self) -> Generation:
+        """What new exchanges run under."""
+        return self.handler.serving.generation
+
+    @property
+    def pool(self) -> Pool:
+        """The current generation's connections."""
+        return self.handler.serving.pool
+
+    async def listen(self, listener: socket.socket, listen: Listen) -> None:
+        """Begin to accept on a bound socket.
+
+        Raises:
+            ConfigError: the certificate cannot be used.
+        """
+        await self._runner.setup()
+        site = web.SockSite(self._runner, listener, ssl_context=server_tls(listen), backlog=4096)
+        await site.start()
+
+    def swap(self, generation: Generation) -> None:
+        """Run new exchanges under `generation`; the old one ends with its last exchange."""
+        old = self.generation
+        self.handler.serving = _serving(generation)
+        task = asyncio.get_running_loop().create_task(old.retire(), name="retire")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def drain(self, drain_s: float) -> None:
+        """Accept no more, let what is in flight finish, and close.
+
+        What is not finished after `drain_s` is cut, with outcome `drained`.
+        """
+        self.handler.draining = True
+        for site in list(self._runner.sites):
+            await site.stop()
+        for connection in self._server.connections:
+            if isinstance(connection, ClientConnection):
+                connection.close_if_idle()
+        deadline = asyncio.get_running_loop().time() + drain_s
+        while self.handler.inflight and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        await self._server.shutdown(timeout=0)
+        await self._runner.cleanup()
+        await self.handler.concluded()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await self.generation.retire()
+
+
+def _serving(generation: Generation) -> Serving:
+    pool = Pool(generation.config.upstream)
+    generation.stack.push_async_callback(pool.close)
+    return Serving(generation, pool)
+
+
+def server_tls(listen: Listen) -> ssl.SSLContext | None:
+    """Return the context that clients are served with, if TLS is configured.
+
+    Raises:
+        ConfigError: certificate or key cannot be read.
+    """
+    if listen.tls_cert is None or listen.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(listen.tls_cert, listen.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError([Problem("listen.tls_cert", f"cannot be used: {error}")]) from None
+    return context
+
+
+def bind(config: Config) -> list[socket.socket]:
+    """Return one bound socket a worker, sharing the port.
+
+    Each worker has a queue of its own, kept by the supervisor: connections that wait for
+    a worker which dies are served by the next one.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    listen = config.listen
+    family, _, _, _, address = socket.getaddrinfo(
+        listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(listen.workers):
+            bound = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(bound)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bound.bind(address if len(sockets) == 1 else sockets[0].getsockname())
+            bound.listen(4096)
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets

@@ -1,0 +1,79 @@
+"""The server side's connection: aiohttp's, with our error answers and a line to the relay."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from tidegate.http import reply
+
+if TYPE_CHECKING:
+    from tidegate.http.relay import Relay
+
+log = logging.getLogger(__name__)
+
+
+class ClientConnection(RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ("relay",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.relay: Relay | None = None
+        """Set while an answer is passed on."""
+
+    def pause_writing(self) -> None:
+        """The client takes less than comes: let the upstream wait."""
+        super().pause_writing()
+        if self.relay is not None:
+            self.relay.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        if self.relay is not None:
+            self.relay.resume()
+
+    def close_if_idle(self) -> None:
+        """Close now if no request is being read or served."""
+        if self._current_request is None and not self._messages:
+            self.close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP. Nothing of it is repeated: it may hold a credential."""
+        log.info("not an HTTP request: %s", type(exc).__name__)
+        manager = self._manager
+        exchange_id = manager.record_malformed() if isinstance(manager, Server) else ""
+        if request.transport is not None:
+            refusal = reply.refuse(400, "the request is not valid HTTP/1.1", "http")
+            body, fields = reply.refusal_answer(refusal, exchange_id)
+            request.transport.write(reply.answer(400, body, fields, keep_alive=False))
+        return reply.Written(400, keep_alive=False)
+
+
+class Server(web.Server):
+    """aiohttp's low-level server, making connections of ours."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Any],
+        *,
+        record_malformed: Callable[[], str],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(handler, **kwargs)
+        self.record_malformed = record_malformed
+        """Writes the record of what was no request, and returns its id."""
+
+    def __call__(self) -> RequestHandler:
+        """Return the protocol for a connection just accepted."""
+        return ClientConnection(self, loop=self._loop, **self._kwargs)

@@ -1,0 +1,384 @@
+"""The life of one exchange, from the request's head to its record. Read `exchange` first."""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from tidegate.clock import Clock
+from tidegate.errors import JournalError, place_of
+from tidegate.exchange import ANONYMOUS, Client, Exchange
+from tidegate.http import reply
+from tidegate.http.connection import ClientConnection
+from tidegate.http.relay import Relay
+from tidegate.http.reply import Refusal, Written, refuse
+from tidegate.http.request import (
+    SafeHeaders,
+    check_body_headers,
+    client_of,
+    credential_of,
+    read_body,
+    trace_of,
+    upstream_head,
+)
+from tidegate.http.upstream import Pool, UpstreamError
+from tidegate.journal.writer import Writer
+from tidegate.pipeline import conclude
+from tidegate.pipeline.admission import Admission, admit, bodiless_request, read_request, still_says
+from tidegate.pipeline.conclude import Course, Digests
+from tidegate.pipeline.generation import Generation
+from tidegate.record import ExchangeRecord, RefusedBy
+from tidegate.wire.body import BodyError
+from tidegate.wire.headers import Pair
+from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, Kind, Route, resolve
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What new exchanges run under: a generation, and its connections."""
+
+    generation: Generation
+    pool: Pool
+
+
+class Handler:
+    """Serves the exchanges of one worker. `serving` is replaced whole on a reload."""
+
+    def __init__(self, serving: Serving, writer: Writer, clock: Clock, worker: int) -> None:
+        self.serving = serving
+        self.inflight = 0
+        self.draining = False
+        self._writer = writer
+        self._clock = clock
+        self._worker = worker
+        self._concluding: set[asyncio.Task[None]] = set()
+
+    async def exchange(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one exchange: admit, forward, relay, conclude."""
+        serving = self.serving
+        serving.generation.lease()
+        self.inflight += 1
+        course = self._begin(request, serving.generation)
+        try:
+            if course.exchange.route.kind in LOCAL:
+                return self._answer_locally(request, course)
+            await self._admit(request, course, serving.generation)
+            return await self._forward(request, course, serving)
+        except Refusal as refusal:
+            return self._refuse(request, course, refusal)
+        except asyncio.CancelledError:
+            course.outcome = "drained" if self.draining else "client_gone"
+            raise
+        except Exception as error:  # noqa: BLE001 - no content and no credential may reach a traceback
+            log.error("exchange %s failed: %s", course.exchange.id, place_of(error))  # noqa: TRY400
+            return self._fail(request, course)
+        finally:
+            self.inflight -= 1
+            self._conclude(course, serving.generation)
+
+    def _begin(self, request: web.BaseRequest, generation: Generation) -> Course:
+        """Fix what is known from the head: route, ids, what the client says of itself."""
+        start = time.monotonic_ns()
+        at = self._clock.now()
+        fields = request.headers
+        exchange = Exchange(
+            id=_new_id(at),
+            at=at,
+            route=resolve(request.method, request.raw_path),
+            peer=request.remote or "",
+            headers=SafeHeaders(request),
+            client=client_of(request),
+            trace=trace_of(fields.get("traceparent", "")),
+        )
+        course = Course(exchange, self._worker, generation.digest)
+        course.at.start = course.at.body = start
+        if generation.config.journal.digests:
+            course.digests = Digests()
+        return course
+
+    def record_malformed(self) -> str:
+        """Write the record of something that was not an HTTP request; return its id."""
+        now = time.monotonic_ns()
+        at = self._clock.now()
+        nothing = Exchange(
+            id=_new_id(at),
+            at=at,
+            route=Route(Kind.NONE, "", ""),
+            peer="",
+            headers={},
+            client=Client(),
+            trace=trace_of(""),
+        )
+        course = Course(nothing, self._worker, self.serving.generation.digest)
+        course.at.start = now
+        course.status, course.outcome = 400, "refused"
+        course.error_type, course.refused_by = "invalid_request_error", RefusedBy("gateway", "http")
+        self._write_record(course)
+        return nothing.id
+
+    async def _admit(
+        self, request: web.BaseRequest, course: Course, generation: Generation
+    ) -> None:
+        """Read the request and ask every policy.
+
+        Raises:
+            Refusal: it does not leave.
+        """
+        route = course.exchange.route
+        if route.kind is Kind.NONE:
+            raise reply.unknown_route(route)
+        credential = credential_of(request.raw_headers)
+        if route.kind in GOVERNED_BODIES:
+            raw = await self._read(request, course, generation.config.listen.max_body_bytes)
+            try:
+                first = read_request(raw, route.kind, ANONYMOUS, credential)
+            except BodyError as error:
+                raise refuse(400, error.message, "body", pointer=error.pointer) from None
+        else:
+            first = bodiless_request(ANONYMOUS, credential)
+        course.asked = first.view.model
+        course.admission = admission = Admission(first)
+        try:
+            await admit(generation.chain, course.exchange, admission)
+        finally:
+            course.principal = admission.request.principal
+            course.at.admitted = time.monotonic_ns()
+        if admission.refusal is not None and admission.refused_by is not None:
+            raise Refusal(admission.refusal, plugin=admission.refused_by.plugin)
+        if admission.credential_consumed and generation.credential is None:
+            message = "this key opens the gateway only, and the gateway has no upstream credential; its operator must set `upstream.credential`"
+            raise refuse(500, message, "no_upstream_credential")
+
+    async def _read(self, request: web.BaseRequest, course: Course, max_body_bytes: int) -> bytes:
+        check_body_headers(request, max_body_bytes)
+        raw = await read_body(request, max_body_bytes)
+        course.at.body = time.monotonic_ns()
+        course.request_in = len(raw)
+        if course.digests is not None:
+            course.digests.request_in = hashlib.sha256(raw).hexdigest()
+        return raw
+
+    async def _forward(
+        self, request: web.BaseRequest, course: Course, serving: Serving
+    ) -> web.StreamResponse:
+        """Write the intent, send the request, pass the answer on."""
+        generation, admission = serving.generation, course.admission
+        if admission is None:
+            raise AssertionError("only admitted exchanges are forwarded")
+        body = admission.request.body.raw
+        kind = course.exchange.route.kind
+        if admission.edits and not still_says(body, admission.request.view, kind):
+            raise refuse(500, "the edited request is not what was approved", "final_check")
+        await self._intend(course, generation, len(body))
+        relay = self._relay(request, course, generation)
+        try:
+            connection = serving.pool.reuse()
+            if connection is None:
+                connection = await serving.pool.connect()
+            course.at.connected = time.monotonic_ns()
+            head = self._upstream_head(request, course, serving, body)
+            course.at.dispatched = time.monotonic_ns()
+            _attach(request, relay)
+            await relay.run(connection, head, body)
+        except UpstreamError as error:
+            return self._upstream_failed(course, relay, error)
+        finally:
+            _attach(request, None)
+        course.outcome = _outcome(course)
+        return Written(course.status or 200, keep_alive=relay.keep_alive)
+
+    async def _intend(self, course: Course, generation: Generation, request_out: int) -> None:
+        """Write down that a request is about to leave.
+
+        Raises:
+            Refusal: that failed, and what cannot be recorded does not leave.
+        """
+        intent = conclude.intent_of(course, request_out)
+        try:
+            self._writer.append(intent)
+            course.dispatched = True
+            await self._writer.committed()
+        except JournalError as error:
+            log.error("journal: %s", error)  # noqa: TRY400
+            if generation.config.journal.on_failure == "refuse":
+                message = "the gateway cannot write its journal, and does not forward what it cannot record"
+                raise refuse(503, message, "journal", retry_after_s=5) from None
+            if not course.dispatched:
+                self._writer.append_or_keep(intent)
+                course.dispatched = True
+        course.request_out = request_out
+
+    def _relay(self, request: web.BaseRequest, course: Course, generation: Generation) -> Relay:
+        transport = request.transport
+        if transport is None:
+            raise asyncio.CancelledError  # the client left while its request was admitted
+        upstream = generation.config.upstream
+        return Relay(
+            transport,
+            course,
+            own_headers=_own_headers(course),
+            http10=request.version < (1, 1),
+            keep_alive=request.keep_alive and not self.draining,
+            first_byte_timeout_s=upstream.first_byte_timeout_s,
+            idle_timeout_s=upstream.idle_timeout_s,
+        )
+
+    def _upstream_head(
+        self, request: web.BaseRequest, course: Course, serving: Serving, body: bytes
+    ) -> bytes:
+        generation, pool = serving.generation, serving.pool
+        if course.digests is not None:
+            course.digests.request_out = hashlib.sha256(body).hexdigest()
+        route = course.exchange.route
+        target = (pool.prefix + route.target).encode("utf-8", "surrogateescape")
+        start = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), target, pool.authority)
+        return upstream_head(
+            request.raw_headers,
+            start,
+            credential=_credential(generation),
+            length=len(body) if route.kind in GOVERNED_BODIES else None,
+        )
+
+    def _upstream_failed(self, course: Course, relay: Relay, error: UpstreamError) -> Written:
+        """The upstream has let us down: tell the client if that is still possible."""
+        course.outcome = error.outcome
+        course.error = str(error)
+        if relay.begun:
+            return Written(course.status or 200, keep_alive=False)
+        status = 504 if error.outcome == "upstream_timeout" else 502
+        raise refuse(status, f"gateway: {error}", error.outcome, retry_after_s=1)
+
+    def _answer_locally(self, request: web.BaseRequest, course: Course) -> Written:
+        route = course.exchange.route
+        status, fields = 200, _own_headers(course)
+        if route.kind is Kind.OPTIONS:
+            status = 204
+            fields.append((b"allow", ", ".join((*route.allowed, "OPTIONS")).encode()))
+        course.outcome = "complete"
+        return self._send(request, course, status, b"", fields)
+
+    def _refuse(self, request: web.BaseRequest, course: Course, refusal: Refusal) -> Written:
+        """Answer with the refusal, and record who refused and why."""
+        decision = refusal.refuse
+        if course.outcome == "failed":
+            course.outcome = "refused"
+            course.refused_by = RefusedBy(refusal.plugin, decision.rule, decision.pointer)
+        course.error_type = decision.error_type
+        body, fields = reply.refusal_answer(refusal, course.exchange.id)
+        return self._send(request, course, decision.status, body, fields)
+
+    def _fail(self, request: web.BaseRequest, course: Course) -> Written:
+        course.outcome = "failed"
+        if course.at.first_byte:
+            return Written(course.status or 500, keep_alive=False)
+        refusal = refuse(500, "the gateway failed on this request", "internal", retry_after_s=1)
+        body, fields = reply.refusal_answer(refusal, course.exchange.id)
+        return self._send(request, course, 500, body, fields)
+
+    def _send(
+        self,
+        request: web.BaseRequest,
+        course: Course,
+        status: int,
+        body: bytes,
+        fields: list[Pair],
+    ) -> Written:
+        """Send an answer of our own; the record comes first, so that every id seen has one."""
+        unread = not request.content.is_eof()
+        keep_alive = request.keep_alive and not unread and not self.draining
+        course.status = status
+        course.response = len(body)
+        if course.digests is not None:
+            course.digests.response.update(body)
+        course.at.first_byte = course.at.last_byte = time.monotonic_ns()
+        self._write_record(course)
+        if request.transport is not None:
+            bodiless = request.method == "HEAD"
+            request.transport.write(
+                reply.answer(status, body, fields, keep_alive=keep_alive, bodiless=bodiless)
+            )
+        return Written(status, keep_alive=keep_alive)
+
+    def _conclude(self, course: Course, generation: Generation) -> None:
+        """Write the record if it is not yet written, and settle what was taken.
+
+        Nothing is awaited here: a handler's `finally` is cancelled with the handler. What
+        takes time goes on in a task of the worker, which holds the lease.
+        """
+        record = self._write_record(course)
+        admission = course.admission
+        if admission is None or not admission.holds:
+            generation.release()
+            return
+        self._run(self._settle(course, generation, record))
+
+    async def _settle(self, course: Course, generation: Generation, record: ExchangeRecord) -> None:
+        try:
+            if course.admission is not None:
+                await conclude.settle(course.admission.holds, record)
+        finally:
+            generation.release()
+
+    def _write_record(self, course: Course) -> ExchangeRecord:
+        if course.record is None:
+            course.at.end = time.monotonic_ns()
+            course.record = conclude.record_of(course)
+            self._writer.append_or_keep(course.record)
+        return course.record
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="conclude")
+        self._concluding.add(task)
+        task.add_done_callback(self._concluding.discard)
+
+    async def concluded(self) -> None:
+        """Wait until everything taken has been settled."""
+        await asyncio.gather(*self._concluding, return_exceptions=True)
+
+
+def _new_id(at: float) -> str:
+    """Return an id of our own, in the order of time. Ids that clients send are never used."""
+    return f"tg_{int(at * 1000):012x}{secrets.token_hex(8)}"
+
+
+def _own_headers(course: Course) -> list[Pair]:
+    fields: list[Pair] = [(b"x-tidegate-id", course.exchange.id.encode())]
+    if course.admission is not None:
+        fields += [(name.encode(), value.encode()) for name, value in course.admission.headers]
+    return fields
+
+
+def _credential(generation: Generation) -> Pair | None:
+    secret = generation.credential
+    if secret is None:
+        return None
+    if generation.config.upstream.auth_header == "x-api-key":
+        return b"x-api-key", secret.encode()
+    return b"authorization", b"Bearer " + secret.encode()
+
+
+def _attach(request: web.BaseRequest, relay: Relay | None) -> None:
+    """Let the client's connection tell the relay when it must wait."""
+    protocol = request.protocol
+    if isinstance(protocol, ClientConnection):
+        protocol.relay = relay
+
+
+def _outcome(course: Course) -> str:
+    reading = course.reading
+    if course.status is not None and course.status >= 400:
+        return "upstream_error"
+    if reading is not None and reading.error_event:
+        return "upstream_error_event"
+    if reading is not None and not reading.complete and reading.stopped is None:
+        course.error = "the stream ended without its closing event"
+        return "upstream_cut"
+    return "complete"

@@ -1,0 +1,199 @@
+"""The relay: an answer, from the upstream's socket straight to the client's.
+
+Each piece is written to the client as it arrives, before anything else looks at it. The
+meter reads a copy afterwards. Nothing is queued here: what the client does not take in
+time makes the upstream wait.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from tidegate.http.upstream import Connection, Head, UpstreamError
+from tidegate.pipeline.conclude import Course
+from tidegate.wire import headers
+from tidegate.wire.framing import LAST_CHUNK, Framing, Length, UntilClose, chunk
+from tidegate.wire.meter import Meter, SilentMeter, meter_for
+
+LIMITS = b"anthropic-ratelimit-"
+
+
+class Relay:
+    """Receives one answer and passes it on."""
+
+    __slots__ = ("_again", "_at", "_client", "_connection", "_course", "_done", "_first", "_framing", "_http10", "_idle_s", "_last_ns", "_loop", "_meter", "_own", "_paused", "_timer", "_wait_s", "keep_alive")  # fmt: skip
+
+    def __init__(
+        self,
+        client: asyncio.WriteTransport,
+        course: Course,
+        *,
+        own_headers: Sequence[headers.Pair],
+        http10: bool,
+        keep_alive: bool,
+        first_byte_timeout_s: float,
+        idle_timeout_s: float,
+    ) -> None:
+        self.keep_alive = keep_alive and not http10
+        self._client = client
+        self._course = course
+        self._at = course.at
+        self._own = own_headers
+        self._http10 = http10
+        self._wait_s = first_byte_timeout_s
+        self._idle_s = idle_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._connection: Connection | None = None
+        self._framing: Framing | None = None
+        self._meter: Meter = SilentMeter()
+        self._first: bytes | None = None  # the head, until the first piece goes with it
+        self._again = False  # the body is framed anew, in chunks of our own
+        self._paused = False
+        self._last_ns = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, connection: Connection, head: bytes, body: bytes) -> None:
+        """Send the request and pass the whole answer on.
+
+        Raises:
+            UpstreamError: before the answer's head, so that the client can still be told.
+                Later, the client's connection has been closed without a clean end.
+            asyncio.CancelledError: the client has left; the upstream is freed at once.
+        """
+        self._connection = connection
+        self._last_ns = self._at.dispatched
+        self._timer = self._loop.call_later(self._wait_s, self._check)
+        connection.send(head, body, self)
+        try:
+            await self._done
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        finally:
+            self._timer.cancel()
+            self._course.reading = self._meter.finish()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the client has been sent anything."""
+        return self._at.first_byte != 0
+
+    # called by the connection to the upstream
+
+    def head(self, head: Head, *, more: bool) -> None:
+        self._last_ns = self._at.upstream_head = time.monotonic_ns()
+        self._framing = head.framing
+        self._course.status = head.status
+        self._meter = self._read_head(head)
+        self._first = self._client_head(head)
+        if not more:
+            self._write(b"")
+
+    def data(self, raw: bytes, payload: list[bytes]) -> None:
+        if self._again or self._http10:
+            raw = b"".join([chunk(p) for p in payload] if self._again else payload)
+        self._write(raw)
+        course = self._course
+        meter = self._meter
+        for piece in payload:
+            course.response += len(piece)
+            if course.digests is not None:
+                course.digests.response.update(piece)
+            meter.feed(piece)
+        if not self._at.first_token and meter.first_token:
+            self._at.first_token = self._last_ns
+
+    def ended(self) -> None:
+        if self._first is not None:
+            self._write(b"")
+        if self._again:
+            self._client.write(LAST_CHUNK)
+        self._at.last_byte = self._last_ns
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def failed(self, error: UpstreamError) -> None:
+        if self.begun:
+            self._cut()
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    # called by the connection to the client
+
+    def pause(self) -> None:
+        """The client is slow: let the upstream wait."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resume(self) -> None:
+        """The client takes more."""
+        self._paused = False
+        self._last_ns = time.monotonic_ns()
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    def _write(self, raw: bytes) -> None:
+        self._last_ns = time.monotonic_ns()
+        if self._first is None:
+            self._client.write(raw)
+            return
+        self._client.write(self._first + raw)
+        self._first = None
+        self._at.first_byte = time.monotonic_ns()
+
+    def _read_head(self, head: Head) -> Meter:
+        found = {name.lower(): value for name, value in head.headers}
+        course = self._course
+        course.upstream_request_id = _text(found.get(b"request-id"))
+        limits = {
+            name[len(LIMITS) :].decode("latin-1"): value.decode("latin-1")[:40]
+            for name, value in found.items()
+            if name.startswith(LIMITS)
+        }
+        course.upstream_limits = limits or None
+        media = found.get(b"content-type", b"").decode("latin-1")
+        return meter_for(media, found.get(b"content-encoding", b"").decode("latin-1"))
+
+    def _client_head(self, head: Head) -> bytes:
+        dropped = headers.HOP_BY_HOP | headers.connection_options(head.headers)
+        kept = [pair for pair in head.headers if pair[0].lower() not in dropped]
+        kept += self._own
+        if isinstance(head.framing, UntilClose):
+            self._again = not self._http10
+        if not self._http10 and not isinstance(head.framing, Length):
+            kept.append((b"Transfer-Encoding", b"chunked"))
+        if not self.keep_alive:
+            kept.append((b"Connection", b"close"))
+        line = f"HTTP/1.1 {head.status} {head.reason}\r\n".encode("latin-1")
+        return line + headers.encode(kept) + b"\r\n"
+
+    def _cut(self) -> None:
+        """End the client's connection so that it sees a cut, after what did arrive."""
+        self.keep_alive = False
+        if self._http10 and not isinstance(self._framing, Length):
+            self._client.abort()  # closing would look like the end
+        else:
+            self._client.close()
+
+    def _check(self) -> None:
+        """Look whether the upstream, or a client that takes nothing, has been silent too long."""
+        begun = self._framing is not None
+        limit = self._idle_s if begun else self._wait_s
+        left = limit - (time.monotonic_ns() - self._last_ns) / 1e9
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check)
+            return
+        if self._connection is not None:
+            self._connection.abort()
+        if self._paused:
+            self.failed(UpstreamError(f"the client took nothing for {limit:g} s", "client_gone"))
+        else:
+            what = "silent" if begun else "without an answer"
+            error = UpstreamError(f"the upstream was {what} for {limit:g} s", "upstream_timeout")
+            self.failed(error)
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("latin-1")[:128] if value is not None else None

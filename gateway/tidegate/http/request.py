@@ -1,0 +1,182 @@
+"""The client's request: who presents what, its body, and the head that goes upstream."""
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+
+from aiohttp import RequestPayloadError, web
+
+from tidegate.exchange import Client, Credential, Trace
+from tidegate.http.reply import Refusal, refuse
+from tidegate.wire import headers
+from tidegate.wire.headers import Pair
+
+
+class SafeHeaders(Mapping[str, str]):
+    """The request's headers for policies: case-insensitive, without credentials."""
+
+    __slots__ = ("_headers",)
+
+    _HIDDEN = frozenset(("authorization", "x-api-key", "proxy-authorization", "cookie"))
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._headers = request.headers
+
+    def __getitem__(self, name: str) -> str:
+        if name.lower() in self._HIDDEN:
+            raise KeyError(name)
+        return ", ".join(self._headers.getall(name))
+
+    def __iter__(self) -> Iterator[str]:
+        names = dict.fromkeys(name.lower() for name in self._headers)
+        return iter([name for name in names if name not in self._HIDDEN])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def credential_of(pairs: Sequence[Pair]) -> Credential | None:
+    """Return what the caller presents, in either form or in both alike.
+
+    An empty header is no credential: some clients send one beside the real one.
+
+    Raises:
+        Refusal: two that differ.
+    """
+    found: dict[str, Credential] = {}
+    for name, value in pairs:
+        lowered = name.lower()
+        if lowered == b"x-api-key":
+            text, form = value.decode("latin-1").strip(), "x-api-key"
+        elif lowered == b"authorization":
+            text, form = _bearer(value.decode("latin-1").strip())
+        else:
+            continue
+        if text:
+            found.setdefault(text, Credential(text, form))
+    if len(found) > 1:
+        message = (
+            "two different credentials: send `x-api-key` or `authorization`, or the same in both"
+        )
+        raise refuse(401, message, "credentials_differ")
+    return next(iter(found.values()), None)
+
+
+def _bearer(value: str) -> tuple[str, str]:
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip(), "bearer"
+    return value, "authorization"
+
+
+def client_of(request: web.BaseRequest) -> Client:
+    """Return what the calling program says of itself."""
+    fields = request.headers
+    return Client(
+        session=fields.get("x-claude-code-session-id", "")[:128],
+        agent=fields.get("x-claude-code-agent-id", "")[:128],
+        parent_agent=fields.get("x-claude-code-parent-agent-id", "")[:128],
+        app=fields.get("user-agent", "").partition(" ")[0][:64],
+    )
+
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
+
+
+def trace_of(traceparent: str) -> Trace:
+    """Return the exchange's place in the caller's trace, or in one of its own."""
+    span_id = secrets.token_hex(8)
+    match = _TRACEPARENT.fullmatch(traceparent.strip())
+    if match is None:
+        return Trace(trace_id=secrets.token_hex(16), span_id=span_id)
+    return Trace(match[1], span_id, parent_id=match[2], flags=int(match[3], 16))
+
+
+def check_body_headers(request: web.BaseRequest, max_body_bytes: int) -> None:
+    """Refuse what need not be read: bodies that are too large or in a form we cannot see into.
+
+    Raises:
+        Refusal: saying which header, and what to send instead.
+    """
+    fields = request.headers
+    coding = fields.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        message = (
+            f"content-encoding: {coding[:32]!r} request bodies are not accepted; send plain JSON"
+        )
+        raise refuse(400, message, "body_encoded")
+    if len(fields.getall("content-type", ())) > 1:
+        raise refuse(400, "content-type: given more than once", "content_type")
+    media, charset = headers.content_type(fields.get("content-type", "application/json"))
+    if media != "application/json" or charset not in ("", "utf-8", "utf8", "us-ascii"):
+        message = "content-type: must be application/json, in UTF-8"
+        raise refuse(400, message, "content_type")
+    length = fields.get("content-length", "0")
+    if length.isdigit() and int(length) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    expectation = fields.get("expect")
+    if expectation is not None and expectation.lower() != "100-continue":
+        raise refuse(400, "expect: only 100-continue is understood", "expect")
+
+
+async def read_body(request: web.BaseRequest, max_body_bytes: int) -> bytes:
+    """Return the whole body, which no later than at `max_body_bytes` is too large.
+
+    Raises:
+        Refusal: it is too large, or broken off or malformed.
+    """
+    content = request.content
+    if content.is_eof():
+        body = content.read_nowait()
+        if len(body) > max_body_bytes:
+            raise _too_large(max_body_bytes)
+        return body
+    if "expect" in request.headers and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while part := await content.readany():
+            size += len(part)
+            if size > max_body_bytes:
+                raise _too_large(max_body_bytes)
+            parts.append(part)
+    except RequestPayloadError:
+        raise refuse(400, "the body's transfer coding is malformed", "body_malformed") from None
+    return b"".join(parts)
+
+
+def _too_large(max_body_bytes: int) -> Refusal:
+    message = f"the request body is larger than {max_body_bytes} bytes, the limit of this gateway"
+    return refuse(413, message, "body_too_large")
+
+
+def upstream_head(
+    pairs: Sequence[Pair],
+    start: bytes,
+    *,
+    credential: Pair | None,
+    length: int | None,
+) -> bytes:
+    """Return the request head for the upstream: all end-to-end headers, in their order.
+
+    `start` is the request line with Host. `credential` replaces whatever the caller sent;
+    None forwards the caller's own. `length` is that of the body, if there is one.
+    """
+    stop = headers.REQUEST_STOP | headers.connection_options(pairs)
+    kept: list[Pair] = []
+    for pair in pairs:
+        name = pair[0].lower()
+        if name not in stop:
+            kept.append(pair)
+        elif name == b"accept-encoding":
+            kept.append((pair[0], headers.accept_encoding(pair[1])))
+        elif name in headers.CREDENTIALS and credential is None and pair[1].strip():
+            kept.append(pair)
+    if credential is not None:
+        kept.append(credential)
+    if length is not None:
+        kept.append((b"Content-Length", b"%d" % length))
+    return start + headers.encode(kept) + b"\r\n"
