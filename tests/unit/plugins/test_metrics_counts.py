@@ -1,0 +1,266 @@
+"""What each record adds to which series, read back from the exposition."""
+
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from observed import AT, SONNET, StandingClock, exchange, host, intent, refusal, vitals
+from tidegate.errors import PluginError
+from tidegate.record import (
+    DecisionRecord,
+    EditRecord,
+    ModelRecord,
+    PrincipalRecord,
+    Record,
+    SegmentStart,
+    Timing,
+    Usage,
+    WriterEnd,
+)
+from tidegate_plugins.metrics import plugin
+from tidegate_plugins.metrics.config import MetricsConfig
+from tidegate_plugins.metrics.observer import MetricsObserver
+
+Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture
+async def metrics(clock: StandingClock) -> AsyncIterator[MetricsObserver]:
+    async with plugin.open(MetricsConfig(), host("metrics", clock=clock)) as observer:
+        yield observer
+
+
+async def feed(metrics: MetricsObserver, *records: Record) -> None:
+    for record in records:
+        await metrics.on_record(record)
+
+
+def series(metrics: MetricsObserver) -> Series:
+    text = metrics.scrape("text/plain")[0].decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(metrics: MetricsObserver, name: str, **labels: str) -> float | None:
+    return series(metrics).get((name, frozenset(labels.items())))
+
+
+def names(metrics: MetricsObserver, name: str, label: str) -> set[str]:
+    return {dict(labels)[label] for found, labels in series(metrics) if found == name}
+
+
+async def test_a_complete_stream_is_one_request(metrics: MetricsObserver) -> None:
+    await feed(metrics, intent(), exchange())
+    labels = {
+        "route": "messages",
+        "model": SONNET,
+        "team": "search",
+        "stream": "true",
+        "outcome": "complete",
+        "status": "200",
+    }
+    assert value(metrics, "tidegate_requests_total", **labels) == 1
+    assert value(metrics, "tidegate_stop_reasons_total", model=SONNET, stop_reason="end_turn") == 1
+    assert value(metrics, "tidegate_observer_records_total", kind="intent") == 1
+    assert value(metrics, "tidegate_observer_records_total", kind="exchange") == 1
+
+
+async def test_tokens_are_counted_in_disjoint_types(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange(1), exchange(2, usage=Usage(input=5, output=1)))
+    found = {
+        type_: value(metrics, "tidegate_tokens_total", model=SONNET, team="search", type=type_)
+        for type_ in ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+    }
+    assert found == {
+        "input": 15,
+        "cache_read": 20,
+        "cache_write_5m": 30,
+        "cache_write_1h": 40,
+        "output": 52,
+    }
+    assert value(metrics, "tidegate_reasoning_tokens_total", model=SONNET, team="search") == 7
+
+
+async def test_durations_fall_into_their_buckets(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange())
+    key = {"route": "messages", "model": SONNET, "stream": "true", "outcome": "complete"}
+    name = "tidegate_request_duration_seconds"
+    assert value(metrics, f"{name}_sum", **key) == 2.0
+    assert value(metrics, f"{name}_bucket", **key, le="1.28") == 0
+    assert value(metrics, f"{name}_bucket", **key, le="2.56") == 1
+    assert value(metrics, f"{name}_bucket", **key, le="2621.44") == 1
+    assert value(metrics, f"{name}_bucket", **key, le="+Inf") == 1
+    first = "tidegate_time_to_first_token_seconds_bucket"
+    assert value(metrics, first, model=SONNET, le="0.32") == 0
+    assert value(metrics, first, model=SONNET, le="0.64") == 1
+    each = "tidegate_time_per_output_token_seconds_sum"
+    assert value(metrics, each, model=SONNET) == pytest.approx(1.5 / 50)
+
+
+@pytest.mark.parametrize(
+    ("phase", "seconds"), [("total", 0.0015), ("request", 0.0012), ("response", 0.0003)]
+)
+async def test_overhead_has_phases(metrics: MetricsObserver, phase: str, seconds: float) -> None:
+    assert value(metrics, "tidegate_overhead_seconds_count", phase=phase) == 0
+    await feed(metrics, exchange())
+    assert value(metrics, "tidegate_overhead_seconds_count", phase=phase) == 1
+    assert value(metrics, "tidegate_overhead_seconds_sum", phase=phase) == pytest.approx(seconds)
+
+
+async def test_a_finding_is_a_decision_without_a_duration(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange())
+    key = {"plugin": "redact", "rule": "aws-key", "mode": "enforce"}
+    assert value(metrics, "tidegate_policy_decisions_total", **key, verdict="edit") == 1
+    assert value(metrics, "tidegate_policy_decisions_total", **key, verdict="found") == 1
+    assert value(metrics, "tidegate_plugin_duration_seconds_count", plugin="redact") == 1
+    took = value(metrics, "tidegate_plugin_duration_seconds_sum", plugin="redact")
+    assert took == pytest.approx(0.0009)
+
+
+async def test_shadow_decisions_are_told_apart(metrics: MetricsObserver) -> None:
+    shadow = DecisionRecord("models", "not_allowed", "refuse", "shadow", us=3)
+    await feed(metrics, exchange(decisions=(shadow,)))
+    key = {"plugin": "models", "rule": "not_allowed", "verdict": "refuse"}
+    assert value(metrics, "tidegate_policy_decisions_total", **key, mode="shadow") == 1
+    assert value(metrics, "tidegate_policy_decisions_total", **key, mode="enforce") is None
+
+
+async def test_only_edits_of_redactors_are_redactions(metrics: MetricsObserver) -> None:
+    clamp = EditRecord("/max_tokens", "max_tokens", 5, 4, plugin="limits")
+    secret = EditRecord("/messages/0/content", "aws-key", 40, 24, plugin="redact")
+    await feed(metrics, exchange(edits=(clamp, secret, secret)))
+    assert names(metrics, "tidegate_redactions_total", "rule") == {"aws-key"}
+    assert value(metrics, "tidegate_redactions_total", rule="aws-key") == 2
+
+
+async def test_what_recovery_closed_has_no_duration(metrics: MetricsObserver) -> None:
+    lost = exchange(outcome="worker_lost", status=None, usage=None, timing_ms=Timing())
+    await feed(metrics, intent(), lost)
+    found = series(metrics)
+    assert [dict(labels)["status"] for name, labels in found if name == "tidegate_requests_total"]
+    assert value(metrics, "tidegate_overhead_seconds_count", phase="total") == 0
+    assert value(metrics, "tidegate_inflight_requests") == 0
+
+
+@pytest.mark.parametrize("route", ["probe", "options", "none"])
+async def test_local_routes_are_counted_but_not_timed(metrics: MetricsObserver, route: str) -> None:
+    await feed(metrics, refusal(route=route, model=ModelRecord(), principal=PrincipalRecord()))
+    assert names(metrics, "tidegate_requests_total", "route") == {route}
+    assert names(metrics, "tidegate_requests_total", "model") == {"none"}
+    assert value(metrics, "tidegate_overhead_seconds_count", phase="total") == 0
+    assert names(metrics, "tidegate_request_duration_seconds_count", "route") == set()
+
+
+async def test_inflight_is_what_has_left_and_is_not_over(metrics: MetricsObserver) -> None:
+    await feed(metrics, intent(1), intent(2), exchange(1), refusal(3))
+    assert value(metrics, "tidegate_inflight_requests") == 1
+
+
+async def test_a_segment_tells_intents_whose_own_segment_is_gone(metrics: MetricsObserver) -> None:
+    start = SegmentStart(at=AT, writer="w", sequence=7, open=(intent(1), intent(2)))
+    await feed(metrics, intent(2), start, exchange(1))
+    assert value(metrics, "tidegate_inflight_requests") == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error_type", "label"),
+    [
+        ("upstream_error", "rate_limit_error", "rate_limit_error"),
+        ("upstream_error_event", "overloaded_error", "overloaded_error"),
+        ("upstream_cut", None, "upstream_cut"),
+        ("unreachable", None, "unreachable"),
+    ],
+)
+async def test_upstream_errors_have_a_type(
+    metrics: MetricsObserver, outcome: str, error_type: str | None, label: str
+) -> None:
+    await feed(metrics, exchange(outcome=outcome, error_type=error_type), refusal(2))
+    assert names(metrics, "tidegate_upstream_errors_total", "error_type") == {label}
+
+
+async def test_usage_that_could_not_be_read_is_counted(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange(meter="inflate_failed", usage=None))
+    assert value(metrics, "tidegate_usage_unparsed_total", reason="inflate_failed") == 1
+
+
+async def test_upstream_limits_show_the_newest_answer_for_a_while(
+    metrics: MetricsObserver, clock: StandingClock
+) -> None:
+    def answer(number: int, remaining: str) -> Record:
+        prefix = "anthropic-ratelimit-input-tokens"
+        limits = {
+            f"{prefix}-remaining": remaining,
+            f"{prefix}-limit": "4000",
+            f"{prefix}-reset": "z",
+        }
+        return exchange(number, upstream_limits=limits)
+
+    await feed(metrics, answer(5, "1500"), answer(4, "2000"))
+    assert value(metrics, "tidegate_upstream_ratelimit_remaining", limit="input-tokens") == 1500
+    assert value(metrics, "tidegate_upstream_ratelimit_limit", limit="input-tokens") == 4000
+    clock.at = AT + 5 + 301
+    assert value(metrics, "tidegate_upstream_ratelimit_remaining", limit="input-tokens") is None
+
+
+async def test_vitals_are_gauges_until_the_worker_falls_silent(
+    metrics: MetricsObserver, clock: StandingClock
+) -> None:
+    await feed(metrics, vitals(0), vitals(1, loop_lag_ms=1.0), vitals(0, at=AT - 5, rss_bytes=1))
+    assert value(metrics, "tidegate_event_loop_lag_seconds", worker="0") == 0.0125
+    assert value(metrics, "tidegate_worker_resident_memory_bytes", worker="0") == 50_000_000
+    assert value(metrics, "tidegate_upstream_connections", worker="1", state="open") == 5
+    assert value(metrics, "tidegate_config_info", worker="1", config="c0ffee") == 1
+    clock.at = AT + 121
+    assert value(metrics, "tidegate_event_loop_lag_seconds", worker="0") is None
+
+
+async def test_reloads_never_count_down(metrics: MetricsObserver) -> None:
+    await feed(
+        metrics,
+        vitals(reloads=2, reload_failures=1),
+        vitals(reloads=3, reload_failures=1, at=AT + 1),
+        vitals(reloads=1, at=AT + 2),  # the same pid again, in a container
+        vitals(reloads=1, at=AT + 3, pid=7),
+    )
+    assert value(metrics, "tidegate_config_reloads_total", worker="0", result="ok") == 5
+    assert value(metrics, "tidegate_config_reloads_total", worker="0", result="failed") == 1
+
+
+async def test_a_writer_found_dead_is_told_apart(metrics: MetricsObserver) -> None:
+    await feed(metrics, WriterEnd(at=AT, writer="w", by="recovery"))
+    assert value(metrics, "tidegate_writers_ended_total", by="recovery") == 1
+    assert value(metrics, "tidegate_writers_ended_total", by="writer") == 0
+
+
+async def test_the_process_and_the_build_show_themselves(metrics: MetricsObserver) -> None:
+    assert value(metrics, "tidegate_build_info", version="1.2.3") == 1
+    assert value(metrics, "tidegate_config_info", worker="observatory", config="c0ffee") == 1
+    assert value(metrics, "process_resident_memory_bytes")
+
+
+async def test_exemplars_point_to_traces_under_openmetrics_only(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange(7))
+    data, content_type = metrics.scrape("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    lines = [line for line in data.decode().splitlines() if f'trace_id="{7:032x}"' in line]
+    assert {line.partition("{")[0] for line in lines} == {
+        "tidegate_requests_total",
+        "tidegate_request_duration_seconds_bucket",
+        "tidegate_time_to_first_token_seconds_bucket",
+    }
+    assert b"trace_id" not in metrics.scrape("text/plain")[0]
+
+
+async def test_counters_written_by_something_else_are_not_overwritten() -> None:
+    with pytest.raises(PluginError, match="counters cannot be read"):
+        async with plugin.open(MetricsConfig(), host("metrics", state=b"\x00not ours")):
+            pass
