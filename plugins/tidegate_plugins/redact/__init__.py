@@ -1,0 +1,127 @@
+"""Secrets never leave: every string of a request is searched, and what is found replaced.
+
+`README.md` beside this module says what is searched, what is left alone, and how well.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.clock import Clock
+from tidegate.errors import PluginError
+from tidegate.exchange import Exchange, Request
+from tidegate.plugin import ADMIT, Admit, Decision, Host, Note, PluginSpec, Refuse, Stage
+from tidegate_plugins.redact import keys, ruleset
+from tidegate_plugins.redact.config import RedactConfig
+from tidegate_plugins.redact.engine import (
+    CATALOGUE,
+    Engine,
+    EngineTimeout,
+    Kingfisher,
+    open_kingfisher,
+)
+from tidegate_plugins.redact.memo import Memo
+from tidegate_plugins.redact.placeholder import digest, placeholder
+from tidegate_plugins.redact.scan import Deadline, Scanner
+from tidegate_plugins.redact.verdict import Rulebook, decide
+
+
+@dataclass(frozen=True, slots=True)
+class Redact:
+    """The policy: searches a body in time, inline or in a thread, and decides."""
+
+    config: RedactConfig
+    scanner: Scanner
+    book: Rulebook
+    pool: ThreadPoolExecutor
+    clock: Clock
+
+    async def admit(self, exchange: Exchange, request: Request) -> Decision:
+        """Decide on one body. Without a body there is nothing to decide."""
+        if not request.body.raw:
+            return ADMIT
+        deadline = self._deadline()
+        try:
+            if len(request.body.raw) <= self.config.inline_bytes:
+                return self.evaluate(request, deadline)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.pool, self.evaluate, request, deadline)
+        except EngineTimeout:
+            return self._late()
+
+    def evaluate(self, request: Request, deadline: Deadline) -> Decision:
+        """Search and decide, in whatever thread this is called.
+
+        Raises:
+            EngineTimeout: the time is up; nothing is known.
+        """
+        deadline.left()
+        hits = self.scanner.scan(request.body.document, deadline)
+        return decide(self.book, request.body, hits, request.principal.team)
+
+    def _deadline(self) -> Deadline:
+        at_ns = self.clock.monotonic_ns() + self.config.deadline_ms * 1_000_000
+        return Deadline(self.clock, at_ns, self.config.window_timeout_ms / 1000)
+
+    def _late(self) -> Decision:
+        notes = (Note("deadline", "not_evaluated"),)
+        if self.config.on_timeout == "admit":
+            return Admit(notes=notes, rule="deadline")
+        return Refuse(
+            status=503,
+            error_type="api_error",
+            message=(
+                "the request could not be searched for secrets within "
+                f"{self.config.deadline_ms} ms; send it again, or send less"
+            ),
+            rule="deadline",
+            retry_after_s=1,
+            notes=notes,
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_redact(config: RedactConfig, host: Host) -> AsyncIterator[Redact]:
+    """Open the plugin: the key, the rules, the engine, and threads for large bodies."""
+    rules = ruleset.load(config.pii)
+    key = keys.load(config.key, host.state_dir)
+    cache_dir = Path(config.cache_dir) if config.cache_dir else host.state_dir / "redact-rules"
+    engine = await asyncio.to_thread(open_kingfisher, rules, cache_dir)
+    book = Rulebook(
+        config, key, rules.groups(), f"rules-{rules.version()}.key-{keys.identify(key)}"
+    )
+    _check_names(config, rules.groups(), engine)
+    pool = ThreadPoolExecutor(config.threads, thread_name_prefix=f"redact-{host.name}")
+    try:
+        yield Redact(config, scanner(engine, key, config.memo_entries), book, pool, host.clock)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def scanner(engine: Engine, key: bytes, memo_entries: int) -> Scanner:
+    """Return a scanner whose placeholders are made with `key`."""
+
+    def cover(label: str, secret: bytes) -> bytes:
+        return placeholder(label, digest(key, secret))
+
+    return Scanner(engine, cover, Memo(memo_entries))
+
+
+def _check_names(config: RedactConfig, groups: dict[str, str], engine: Kingfisher) -> None:
+    """Refuse names of rules that do not exist: they would silently do nothing."""
+    rules = {*groups, *(name for name, _ in engine.names.values())}
+    known = {*rules, *groups.values(), CATALOGUE}
+    named = {*config.actions, *(name for team in config.teams.values() for name in team.actions)}
+    for name in sorted((named - known) | (set(config.allow.rules) - rules)):
+        raise PluginError(f"there is no rule {name!r}; `tidegate redact rules` lists them")
+
+
+plugin = PluginSpec(
+    config=RedactConfig,
+    open=open_redact,
+    stage=Stage.TRANSFORM,
+    summary="Replace secrets in requests, everywhere, and change nothing else.",
+)

@@ -1,0 +1,49 @@
+"""What is remembered of strings already searched: digests and spans, never a secret."""
+
+import hashlib
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+def digest(data: bytes, context: bytes = b"") -> bytes:
+    """Return the name under which a string, in its context, is remembered."""
+    hasher = hashlib.blake2b(b"%d:%b" % (len(context), context), digest_size=16)
+    hasher.update(data)
+    return hasher.digest()
+
+
+class Memo(Generic[V]):
+    """The results used last, at most `size`: a young and an old half.
+
+    What is found in the old half moves to the young one; when that is full it becomes the
+    old one, and what was old is forgotten. No order to keep, nothing to lock: each step
+    is one operation on a dict.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: dict[bytes, V] = {}
+        self._old: dict[bytes, V] = {}
+
+    def get(self, key: bytes) -> V | None:
+        """Return what is remembered, or None."""
+        value = self._young.get(key)
+        if value is None:
+            value = self._old.get(key)
+            if value is not None:
+                self.put(key, value)
+        return value
+
+    def put(self, key: bytes, value: V) -> None:
+        """Remember a result."""
+        young = self._young
+        if len(young) >= self._half:
+            if not self._half:
+                return
+            self._old, self._young = young, {}
+            young = self._young
+        young[key] = value
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)

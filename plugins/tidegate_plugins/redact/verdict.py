@@ -1,0 +1,138 @@
+"""What is done about the secrets of a body: edits, notes, or a refusal."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tidegate.plugin import Admit, Decision, Note, Refuse
+from tidegate.wire.body import Body, Edit
+from tidegate_plugins.redact.config import RedactConfig
+from tidegate_plugins.redact.engine import CATALOGUE
+from tidegate_plugins.redact.locate import inside, literals
+from tidegate_plugins.redact.placeholder import digest, placeholder
+from tidegate_plugins.redact.scan import Hit
+from tidegate_plugins.redact.walk import Place, pointer
+
+MOST_NOTES = 200
+"""Findings that one record names; how many more there were is said in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """The configuration, made ready to answer what to do about a hit."""
+
+    config: RedactConfig
+    key: bytes
+    groups: dict[str, str]
+    version: str
+    """Names the rules and the key in records."""
+
+    def action(self, rule: str, team: str) -> str:
+        """Return the action for a rule: the most particular word on it counts."""
+        special = self.config.teams.get(team)
+        for actions in (special.actions if special else {}, self.config.actions):
+            for name in (rule, self.groups.get(rule, CATALOGUE)):
+                if name in actions:
+                    return actions[name]
+        return (special and special.action) or self.config.action
+
+    def refuses(self, place: Place, action: str, team: str) -> bool:
+        """Whether a hit in a place refuses the request."""
+        if place is Place.SIGNED:
+            special = self.config.teams.get(team)
+            return ((special and special.assistant) or self.config.assistant) == "refuse"
+        return action == "block" or (
+            place is Place.FIXED and action == "mask" and self.config.fixed == "refuse"
+        )
+
+
+@dataclass(slots=True)
+class _Outcome:
+    notes: list[Note] = field(default_factory=list)
+    edits: list[tuple[Hit, str, str]] = field(default_factory=list)
+    """The hit, its pointer, and what replaces it."""
+
+
+def decide(book: Rulebook, body: Body, hits: Sequence[Hit], team: str) -> Decision:
+    """Return the decision about a body in which these secrets were found."""
+    outcome = _Outcome()
+    names = _key_names(book, hits)
+    for hit in hits:
+        rule, place = hit.secret.rule, hit.leaf.place
+        action = book.action(rule, team)
+        if action == "off":
+            continue
+        where = pointer(hit.leaf.path, names)
+        name = digest(book.key, hit.value)
+        if allowed(book.config, rule, where, name):
+            outcome.notes.append(Note(rule, "allowed", where))
+        elif book.refuses(place, action, team):
+            return _refusal(rule, where, place, outcome.notes)
+        elif place is Place.TEXT and action == "mask":
+            outcome.edits.append((hit, where, placeholder(hit.secret.label, name).decode()))
+        else:
+            outcome.notes.append(Note(rule, "found", where))
+    return Admit(edits=_edits(body, outcome), notes=_bounded(outcome.notes), rule=book.version)
+
+
+def _key_names(book: Rulebook, hits: Sequence[Hit]) -> dict[str, str]:
+    """Return what to call object keys that hold secrets: pointers are written down."""
+    names: dict[str, str] = {}
+    for hit in hits:
+        if hit.leaf.path and hit.leaf.path[1] == hit.leaf.text:
+            names[hit.leaf.text] = placeholder(
+                hit.secret.label, digest(book.key, hit.value)
+            ).decode()
+    return names
+
+
+def allowed(config: RedactConfig, rule: str, where: str, name: str) -> bool:
+    """Whether the configuration lets this finding be."""
+    allow = config.allow
+    return (
+        rule in allow.rules
+        or any(name.startswith(known) for known in allow.digests)
+        or any(_matches(pattern, where) for pattern in allow.pointers)
+    )
+
+
+def _matches(pattern: str, where: str) -> bool:
+    text = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return re.fullmatch(text, where) is not None
+
+
+def _edits(body: Body, outcome: _Outcome) -> tuple[Edit, ...]:
+    if not outcome.edits:
+        return ()
+    spans = literals(body.raw, body.document, {hit.leaf.path for hit, _, _ in outcome.edits})
+    found = []
+    for hit, where, text in outcome.edits:
+        literal = spans[hit.leaf.path]
+        start, end = inside(body.raw, literal, hit.secret.start, hit.secret.end)
+        found.append(Edit(where, hit.secret.rule, start, end, text.encode()))
+    return tuple(found)
+
+
+_WHY = {
+    Place.TEXT: "Remove it and send the request again.",
+    Place.FIXED: "It stands where it cannot be replaced. Remove it and send the request again.",
+    Place.SIGNED: "It stands in content that must not be changed. Start a new conversation without it.",
+}
+
+
+def _refusal(rule: str, where: str, place: Place, notes: list[Note]) -> Refuse:
+    return Refuse(
+        status=400,
+        error_type="invalid_request_error",
+        message=f"the request holds a secret at {where} (rule {rule}). {_WHY[place]}",
+        rule=rule,
+        pointer=where,
+        notes=_bounded([*notes, Note(rule, "found", where)]),
+    )
+
+
+def _bounded(notes: list[Note]) -> tuple[Note, ...]:
+    more = len(notes) - MOST_NOTES
+    if more <= 0:
+        return tuple(notes)
+    return (*notes[:MOST_NOTES], Note(f"{more} more", "found"))
