@@ -22,6 +22,8 @@ UPSTREAM_OUTCOMES = frozenset(
 VERDICTS = frozenset({"admit", "edit", "refuse", "error", "timeout"})
 """What the host writes once per policy and request. Any other word is a finding."""
 TOKEN_TYPES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+MAX_TOKENS = 2**40
+"""No answer has more. What an upstream says must not make a counter fall or overflow."""
 _LIMITS = ("-remaining", "-limit")
 
 _Raw = tuple[str, str | None, bool, str | None, bool, str, int | None]
@@ -136,7 +138,9 @@ class Exchanges:
             lane.first_token = self._first_token.at((lane.model,))
         observe_traced(lane.first_token, catalogue.FIRST_TOKEN_S, first / 1000, trace, record.at)
         usage, last = record.usage, record.timing_ms.last_byte
-        if usage is None or usage.output < 2 or last is None or record.outcome != "complete":
+        if usage is None or last is None or record.outcome != "complete":
+            return
+        if not 2 <= usage.output <= MAX_TOKENS:
             return
         if lane.per_token is None:
             lane.per_token = self._per_token.at((lane.model,))
@@ -147,13 +151,15 @@ class Exchanges:
         if not lane.tokens:
             types = tuple(self._tokens.at((lane.model, lane.team, type_)) for type_ in TOKEN_TYPES)
             lane.tokens = (*types, self._reasoning.at((lane.model, lane.team)))
-        plain, read, write_5m, write_1h, output, thinking = lane.tokens
-        plain.value += usage.input
-        read.value += usage.cache_read
-        write_5m.value += usage.cache_write_5m
-        write_1h.value += usage.cache_write_1h
-        output.value += usage.output
-        thinking.value += usage.thinking
+        amounts = (
+            *(usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h),
+            *(usage.output, usage.thinking),
+        )
+        if min(amounts) < 0 or max(amounts) > MAX_TOKENS:
+            self._unparsed.add(("implausible",))
+            return
+        for series, amount in zip(lane.tokens, amounts, strict=True):
+            series.value += amount
 
     def _decision(self, decision: DecisionRecord) -> None:
         raw = (decision.plugin, decision.rule, decision.verdict, decision.mode)

@@ -192,6 +192,17 @@ async def test_usage_that_could_not_be_read_is_counted(metrics: MetricsObserver)
     assert value(metrics, "tidegate_usage_unparsed_total", reason="inflate_failed") == 1
 
 
+@pytest.mark.parametrize("usage", [Usage(output=10**400), Usage(input=-1), Usage(cache_read=2**63)])
+async def test_absurd_usage_is_counted_as_such_and_not_added(
+    metrics: MetricsObserver, usage: Usage
+) -> None:
+    await feed(metrics, exchange(1, usage=usage), exchange(2))
+    assert value(metrics, "tidegate_usage_unparsed_total", reason="implausible") == 1
+    key = {"model": SONNET, "team": "search"}
+    assert value(metrics, "tidegate_tokens_total", **key, type="output") == 51
+    await metrics.flush()
+
+
 async def test_upstream_limits_show_the_newest_answer_for_a_while(
     metrics: MetricsObserver, clock: StandingClock
 ) -> None:
