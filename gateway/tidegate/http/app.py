@@ -83,9 +83,7 @@ class DataPlane:
         for connection in self._server.connections:
             if isinstance(connection, ClientConnection):
                 connection.close_if_idle()
-        deadline = asyncio.get_running_loop().time() + drain_s
-        while self.handler.inflight and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        await self.handler.idle(drain_s)
         await self._server.shutdown(timeout=0)
         await self._runner.cleanup()
         await self.handler.concluded()
@@ -129,6 +127,11 @@ def bind(config: Config) -> list[socket.socket]:
         listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     sockets: list[socket.socket] = []
+    # Sockets that share a port also share it with another gateway's; one that does not
+    # share tells whether the port is free.
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
     try:
         for _ in range(listen.workers):
             bound = socket.socket(family, socket.SOCK_STREAM)

@@ -1,6 +1,7 @@
 """The life of one exchange, from the request's head to its record. Read `exchange` first."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -60,12 +61,15 @@ class Handler:
         self._clock = clock
         self._worker = worker
         self._concluding: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def exchange(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one exchange: admit, forward, relay, conclude."""
         serving = self.serving
         serving.generation.lease()
         self.inflight += 1
+        self._idle.clear()
         course = self._begin(request, serving.generation)
         try:
             if course.exchange.route.kind in LOCAL:
@@ -82,6 +86,8 @@ class Handler:
             return self._fail(request, course)
         finally:
             self.inflight -= 1
+            if not self.inflight:
+                self._idle.set()
             self._conclude(course, serving.generation)
 
     def _begin(self, request: web.BaseRequest, generation: Generation) -> Course:
@@ -338,6 +344,12 @@ class Handler:
         task = asyncio.get_running_loop().create_task(work, name="conclude")
         self._concluding.add(task)
         task.add_done_callback(self._concluding.discard)
+
+    async def idle(self, timeout_s: float) -> None:
+        """Wait until nothing is in flight, for no longer than `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
 
     async def concluded(self) -> None:
         """Wait until everything taken has been settled."""

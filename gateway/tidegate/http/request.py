@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
-from aiohttp import RequestPayloadError, web
+from aiohttp import web
 
 from tidegate.exchange import Client, Credential, Trace
 from tidegate.http.reply import Refusal, refuse
@@ -143,7 +143,7 @@ async def read_body(request: web.BaseRequest, max_body_bytes: int) -> bytes:
             if size > max_body_bytes:
                 raise _too_large(max_body_bytes)
             parts.append(part)
-    except RequestPayloadError:
+    except web.RequestPayloadError:
         raise refuse(400, "the body's transfer coding is malformed", "body_malformed") from None
     return b"".join(parts)
 

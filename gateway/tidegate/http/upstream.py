@@ -255,7 +255,7 @@ class Pool:
         self.prefix = parts.path.rstrip("/")
         self.authority = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
         self._config = config
-        self._tls = _tls_context(config) if parts.scheme == "https" else None
+        self._tls = upstream_tls(config) if parts.scheme == "https" else None
         self._idle: deque[Connection] = deque()
         self._all: set[Connection] = set()
         self._sweeper = self.loop.call_later(1, self._sweep)
@@ -388,7 +388,12 @@ class _Tunnel(asyncio.Protocol):
             self._ready.set_exception(OSError("the proxy closed the connection"))
 
 
-def _tls_context(config: Upstream) -> ssl.SSLContext:
+def upstream_tls(config: Upstream) -> ssl.SSLContext:
+    """Return the context that the upstream is verified with.
+
+    Raises:
+        OSError: a file cannot be used.
+    """
     context = ssl.create_default_context(cafile=config.ca_file)
     context.set_alpn_protocols(["http/1.1"])
     if config.client_cert is not None:

@@ -44,10 +44,16 @@ class Writer:
         self._sequence = 0
         self._fd = -1
         self._size = 0
+        self._failing = False
         self._open: dict[str, Intent] = {}
         self._pending: deque[Record] = deque()
         self._commit = _GroupCommit(self) if fsync else None
         self._rotate()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt to write did not succeed."""
+        return self._failing
 
     @property
     def fd(self) -> int:
@@ -80,7 +86,10 @@ class Writer:
                 self._pending.append(record)
 
     def retry(self) -> None:
-        """Write what is pending, if it can be written now."""
+        """Write what is pending, if it can be written now.
+
+        With nothing pending, nothing is tried: vitals, written every few seconds, tell.
+        """
         with contextlib.suppress(JournalError):
             self._flush_pending()
 
@@ -112,9 +121,11 @@ class Writer:
 
     def _put(self, record: Record) -> None:
         line = encode(record)
+        self._failing = True
         if self._size + len(line) > self._max_segment_bytes:
             self._rotate()
         self._write(line)
+        self._failing = False
         if type(record) is Intent:
             self._open[record.id] = record
         elif type(record) is ExchangeRecord:

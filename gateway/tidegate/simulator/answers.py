@@ -29,7 +29,7 @@ class Draft:
 def compose(document: dict[str, Any], options: Options, ids: Ids) -> Draft:
     """Return what the model says, within `max_tokens` and up to a stop sequence."""
     draft = _plan(document, options, ids)
-    if options.answer != "refusal" and _thinks(document):
+    if draft.blocks and _thinks(document):
         draft = replace(draft, blocks=[_thinking(document, ids), *draft.blocks])
     draft = _stop(draft, document.get("stop_sequences") or [])
     return _limit(draft, document["max_tokens"])
@@ -52,9 +52,9 @@ def cost(block: Block) -> int:
 
 def _plan(document: dict[str, Any], options: Options, ids: Ids) -> Draft:
     match options.answer:
-        case "refusal":
+        case "refusal" if not document.get("fallbacks"):
             return _refusal()
-        case "fallback":
+        case "refusal" | "fallback":
             return _fallback(document, options)
         case "compaction":
             return Draft([_compaction(document), _text(document, options)])
@@ -107,8 +107,7 @@ def _refusal() -> Draft:
 
 
 def _fallback(document: dict[str, Any], options: Options) -> Draft:
-    listed = document.get("fallbacks")
-    target = listed[0]["model"] if isinstance(listed, list) and listed else "claude-opus-4-8"
+    target = _second_model(document.get("fallbacks"))
     hop = {
         "type": "fallback",
         "from": {"model": document["model"]},
@@ -116,6 +115,12 @@ def _fallback(document: dict[str, Any], options: Options) -> Draft:
         "trigger": {"type": "refusal", "category": "general_harms"},
     }
     return Draft([hop, _text(document, options)], fallback=target)
+
+
+def _second_model(fallbacks: Any) -> str:
+    first = fallbacks[0] if isinstance(fallbacks, list) and fallbacks else None
+    model = first.get("model") if isinstance(first, dict) else None
+    return model if isinstance(model, str) else "claude-opus-4-8"
 
 
 def _compaction(document: dict[str, Any]) -> Block:
@@ -137,7 +142,7 @@ def _text(document: dict[str, Any], options: Options) -> Block:
 def _structured(document: dict[str, Any]) -> str:
     config = document.get("output_config") or {}
     form = config.get("format") or document.get("output_format")
-    if not form:
+    if not isinstance(form, dict):
         return ""
     return json.dumps(sample(form.get("schema")), ensure_ascii=False)
 

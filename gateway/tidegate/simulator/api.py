@@ -68,6 +68,9 @@ class Api:
             return replies.empty(200, headers)
         _authenticate(received)
         checks.version(received.headers.get("anthropic-version", ""))
+        checks.betas(received.headers.get("anthropic-beta", ""))
+        if received.size > checks.LARGEST_BODY:
+            raise ApiError(413, "Request exceeds the maximum size")
         if path == "/v1/messages":
             return self._message(received, controls, headers)
         return replies.document(_small(received, path, query), controls, headers)
@@ -127,12 +130,10 @@ def _authenticate(received: Received) -> None:
 def _model_name(received: Received) -> str:
     """Return the model's name as far as it can be told from any body: it may hold controls."""
     try:
-        document = checks.parse(
-            checks.decode(received.body, received.headers.get("content-encoding", ""))
-        )
+        body = checks.decode(received.body, received.headers.get("content-encoding", ""))
+        name = checks.parse(body).get("model") if b"sim-" in body else ""
     except ApiError:
         return ""
-    name = document.get("model")
     return name if isinstance(name, str) else ""
 
 

@@ -97,7 +97,7 @@ def describe(model: Model) -> dict[str, Any]:
         "created_at": f"{model.created}T00:00:00Z",
         "lifecycle": model.lifecycle,
         "deprecated_at": None if model.lifecycle == "active" else "2026-09-28T00:00:00Z",
-        "retires_at": None,
+        "retires_at": None if model.lifecycle == "active" else "2026-11-30T00:00:00Z",
         "line": words[1] if words[0] == "claude" else None,
         "max_input_tokens": model.max_input,
         "max_tokens": model.max_output,

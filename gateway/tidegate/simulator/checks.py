@@ -1,6 +1,7 @@
 """What the API refuses, as far as a caller can tell: fields, types, pairs, versions."""
 
 import json
+import re
 import zlib
 from typing import Any
 
@@ -139,6 +140,22 @@ def version(value: str) -> None:
         raise bad(f'anthropic-version: "{value}" is not a valid version')
 
 
+_BETA_NAME = re.compile(r"[a-z0-9-]+-20\d\d-?\d\d-?\d\d")
+
+
+def betas(value: str) -> None:
+    """Check `anthropic-beta`: names with a date, as there are new ones every few weeks.
+
+    Raises:
+        ApiError: a value cannot be one.
+    """
+    names = filter(None, (name.strip() for name in value.split(",")))
+    strange = [name for name in names if not _BETA_NAME.fullmatch(name)]
+    if strange:
+        listed = ", ".join(f"`{name}`" for name in strange)
+        raise bad(f"Unexpected value(s) {listed} for the `anthropic-beta` header.")
+
+
 def fields(document: dict[str, Any], *, api_version: str, betas: str, counting: bool) -> None:
     """Check the names and types at the top level.
 
@@ -214,7 +231,13 @@ def abilities(document: dict[str, Any], model: Model) -> None:
         raise bad(
             f"This model does not support effort level '{effort}'. Supported levels: {levels}."
         )
-    choice = document.get("tool_choice") or {}
+    _choice(document)
+
+
+def _choice(document: dict[str, Any]) -> None:
+    choice = document.get("tool_choice", {"type": "auto"})
+    if choice.get("type") not in ("auto", "any", "tool", "none"):
+        raise bad("tool_choice.type: Input should be 'auto', 'any', 'tool' or 'none'")
     names = [tool.get("name") for tool in document.get("tools") or []]
-    if choice.get("type") == "tool" and choice.get("name") not in names:
+    if choice["type"] == "tool" and choice.get("name") not in names:
         raise bad(f"Tool '{choice.get('name')}' not found in provided tools")

@@ -6,8 +6,8 @@ from tidegate.simulator.catalogue import Model
 from tidegate.simulator.checks import CURRENT, bad
 from tidegate.simulator.prompt import blocks
 
-_ROLES = frozenset({"user", "assistant", "system"})
-_WITH_TEXT = frozenset({"text"})
+_ROLES = ("user", "assistant", "system")
+_MOST_BREAKPOINTS = 4
 
 
 def check(document: dict[str, Any], model: Model, api_version: str) -> None:
@@ -24,6 +24,10 @@ def check(document: dict[str, Any], model: Model, api_version: str) -> None:
         _content("system", document["system"])
     for index, tool in enumerate(document.get("tools") or []):
         _tool(f"tools.{index}", tool)
+    _breakpoints(document)
+    for index, sequence in enumerate(document.get("stop_sequences") or []):
+        if not isinstance(sequence, str) or not sequence.strip():
+            raise bad(f"stop_sequences.{index}: each stop sequence must contain non-whitespace")
     _pairs(document["messages"])
     _end(document["messages"][-1], model)
 
@@ -50,10 +54,35 @@ def _content(path: str, content: Any) -> None:
             raise bad(f"{where}: Input should be a valid dictionary")
         if not isinstance(block.get("type"), str):
             raise bad(f"{where}.type: Field required")
-        if block["type"] in _WITH_TEXT:
-            _text(where, block)
-        if block["type"] == "tool_result":
-            _content(f"{where}.content", block.get("content") or [])
+        _block(where, block)
+
+
+def _block(path: str, block: dict[str, Any]) -> None:
+    match block["type"]:
+        case "text":
+            _text(path, block)
+        case "tool_result":
+            _id(path, block, "tool_use_id")
+            _content(f"{path}.content", block.get("content") or [])
+        case "tool_use":
+            _id(path, block, "id")
+        case "image" | "document":
+            _file(path, block)
+
+
+def _file(path: str, block: dict[str, Any]) -> None:
+    source = block.get("source")
+    if not isinstance(source, dict):
+        raise bad(f"{path}.{block['type']}.source: Field required")
+    if source.get("type") == "text" and not isinstance(source.get("data"), str):
+        raise bad(f"{path}.{block['type']}.source.text.data: Field required")
+    if not isinstance(block.get("citations") or {}, dict):
+        raise bad(f"{path}.{block['type']}.citations: Input should be a valid dictionary")
+
+
+def _id(path: str, block: dict[str, Any], key: str) -> None:
+    if not isinstance(block.get(key), str):
+        raise bad(f"{path}.{block['type']}.{key}: Field required")
 
 
 def _text(path: str, block: dict[str, Any]) -> None:
@@ -83,12 +112,24 @@ def _tool(path: str, tool: Any) -> None:
         raise bad(f"{path}.custom.input_schema: Field required")
 
 
+def _breakpoints(document: dict[str, Any]) -> None:
+    found = [*(document.get("tools") or []), *blocks(document.get("system"))]
+    for message in document["messages"]:
+        found += blocks(message["content"])
+    count = sum(bool(each.get("cache_control")) for each in (document, *found))
+    if count > _MOST_BREAKPOINTS:
+        raise bad(
+            f"A maximum of {_MOST_BREAKPOINTS} blocks with cache_control may be provided. "
+            f"Found {count}."
+        )
+
+
 def _pairs(messages: list[dict[str, Any]]) -> None:
     """Check that every tool use is answered in the next message, and nothing else is."""
     asked: set[str] = set()
     for index, message in enumerate(messages):
         content = blocks(message["content"])
-        given = {block.get("tool_use_id", "") for block in _of(content, "tool_result")}
+        given = {block["tool_use_id"] for block in _of(content, "tool_result")}
         missing = sorted(asked - given)
         if missing:
             raise bad(
@@ -101,7 +142,7 @@ def _pairs(messages: list[dict[str, Any]]) -> None:
                 f"messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: "
                 f"{', '.join(extra)}"
             )
-        asked = {str(block.get("id", "")) for block in _of(content, "tool_use")}
+        asked = {block["id"] for block in _of(content, "tool_use")}
 
 
 def _of(content: list[Any], kind: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from tidegate.simulator.options import PER_EVENT, Options
 from tidegate.simulator.replies import Reply
@@ -17,7 +16,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 def head(reply: Reply) -> web.StreamResponse:
     """Return the response with its head, not yet sent."""
-    response = web.StreamResponse(status=reply.status, headers=CIMultiDict(reply.headers))
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
     if reply.fixed_length:
         response.content_length = sum(map(len, reply.frames))
     return response

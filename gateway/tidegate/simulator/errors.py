@@ -43,7 +43,7 @@ class ApiError(Exception):
     def __init__(self, status: int, message: str = "", headers: tuple[tuple[str, str], ...] = ()):
         super().__init__(message or _MESSAGES.get(status, "Simulated error"))
         self.status = status
-        self.message = str(self)
+        self.message = str(self).encode("utf-8", "replace").decode()
         self.headers = headers
 
     @property

@@ -24,9 +24,11 @@ class Received:
     raw_headers: tuple[tuple[bytes, bytes], ...]
     """In order, in their own case, repeated ones repeated."""
     headers: Mapping[str, str] = field(repr=False)
-    """The same, case-insensitive; repeated ones joined by commas."""
+    """The same, by lower-case name; repeated ones joined by commas."""
     body: bytes = field(default=b"", repr=False)
-    """As on the wire: chunks joined, content coding kept."""
+    """As on the wire: chunks joined, content coding kept. Of one that is too large, a part."""
+    size: int = 0
+    """Bytes of the body that came, kept or not."""
     request_id: str = ""
     status: int | None = None
     """Of the answer; None while there is no head, or if there never was one."""
@@ -42,6 +44,7 @@ class Received:
             "target": self.target,
             "headers": [[_latin(name), _latin(value)] for name, value in self.raw_headers],
             "body_base64": base64.b64encode(self.body).decode(),
+            "body_size": self.size,
             "body_sha256": hashlib.sha256(self.body).hexdigest(),
             "request_id": self.request_id,
             "status": self.status,

@@ -71,7 +71,7 @@ def _final_usage(
     returned = sum(prompt.weigh(block) for block in draft.blocks if _is_result(block))
     usage: dict[str, Any] = {
         "input_tokens": start["input_tokens"] + returned,
-        "output_tokens": sum(map(cost, draft.blocks)),
+        "output_tokens": _output(draft),
     }
     if thought:
         usage["output_tokens_details"] = {"thinking_tokens": thought}
@@ -85,6 +85,13 @@ def _final_usage(
     return usage | {"iterations": passes} if passes else usage
 
 
+def _output(draft: Draft) -> int:
+    """Return the output tokens; a summary counts only where it is the whole answer."""
+    if draft.stop_reason == "compaction":
+        return prompt.tokens(draft.blocks[-1]["content"])
+    return sum(map(cost, draft.blocks))
+
+
 def _iterations(
     document: dict[str, Any], model: Model, draft: Draft, usage: dict[str, Any]
 ) -> list[dict[str, Any]]:
@@ -96,8 +103,9 @@ def _iterations(
     if draft.fallback:
         declined = _pass("message", _once(usage, _DECLINED_TOKENS), model.id)
         return [declined, _pass("fallback_message", usage, draft.fallback)]
-    if _has(draft, "compaction") and len(draft.blocks) > 1:
-        summary = prompt.tokens(draft.blocks[0]["content"])
+    if _has(draft, "compaction") and draft.stop_reason != "compaction":
+        found = (block for block in draft.blocks if block["type"] == "compaction")
+        summary = sum(prompt.tokens(block["content"]) for block in found)
         return [_pass("compaction", _once(usage, summary)), _pass("message", usage, model.id)]
     for tool in document.get("tools") or []:
         if str(tool.get("type", "")).startswith("advisor_") and _has(draft, "advisor_tool_result"):

@@ -23,6 +23,7 @@ or, where headers cannot be set, in the name of the model
     sim-cut-3-pace_ms-20                  a model of its own
     claude-haiku-4-5:sim-cut-3            a real model with a control
 (`sim-echo` is plain; `slow` and `delay` are short for pace_ms and delay_ms). The header wins.
+Any credential will do in either header, only `sk-invalid` gets a 401.
 
 errors, before anything is checked
     error=400|401|402|403|404|408|409|413|429|500|503|504|529, or an error type by its name
@@ -53,7 +54,13 @@ faults, counted in events (a JSON answer counts as two: its halves)
     stall=N            after N events hang until the client leaves
     error_event=N      after N events an in-stream overloaded_error
     eof=N              after N events a clean end without message_stop
+
+What came in can be looked at, without a credential:
+    GET /_sim/requests     the last 200 requests: target, headers in order, body in base64
+    DELETE /_sim/requests  forget them
+    GET /_sim/stats        counters, and what is going on; ?wait=idle answers when nothing is
 """
+"""For people: what `tidegate simulator --help` shows."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 AnswerKind = Literal[

@@ -136,7 +136,9 @@ def _blocks_in_order(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
 
 def _ttl(value: dict[str, Any]) -> str:
     control = value.get("cache_control")
-    return str(control.get("ttl") or "5m") if isinstance(control, dict) else ""
+    if not isinstance(control, dict):
+        return ""
+    return "1h" if control.get("ttl") == "1h" else "5m"
 
 
 def weigh(block: dict[str, Any]) -> int:

@@ -61,7 +61,7 @@ def _rate_limits(count: int) -> Pairs:
 
 def encode(value: Any) -> bytes:
     """Return a value as compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def document(value: Any, options: Options, headers: Pairs) -> Reply:

@@ -29,7 +29,7 @@ def sample(schema: Any, root: Any = None, depth: int = 0) -> Any:
         if key in schema:
             return schema[key]
     for key in ("enum", "examples"):
-        if schema.get(key):
+        if isinstance(schema.get(key), list) and schema[key]:
             return schema[key][0]
     inner = _inner(schema, root)
     if inner is not None:
@@ -41,7 +41,7 @@ def _inner(schema: dict[str, Any], root: Any) -> Any:
     if isinstance(reference := schema.get("$ref"), str):
         return _resolve(reference, root)
     for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
+        if isinstance(schema.get(key), list) and schema[key]:
             return schema[key][0]
     return None
 
@@ -55,13 +55,14 @@ def _resolve(reference: str, root: Any) -> Any:
 
 def _by_type(schema: dict[str, Any], root: Any, depth: int) -> Any:
     kind = schema.get("type") or ("object" if "properties" in schema else "string")
-    if isinstance(kind, list):
+    if isinstance(kind, list) and kind:
         kind = kind[0]
     if kind == "object":
-        properties = schema.get("properties") or {}
+        properties = schema.get("properties")
+        properties = properties if isinstance(properties, dict) else {}
         return {key: sample(value, root, depth + 1) for key, value in properties.items()}
     if kind == "array":
         return [sample(schema.get("items"), root, depth + 1)] if schema.get("items") else []
     if kind == "string":
-        return _FORMATS.get(schema.get("format", ""), _PLAIN["string"])
-    return schema.get("minimum", _PLAIN.get(kind))
+        return _FORMATS.get(str(schema.get("format")), _PLAIN["string"])
+    return schema.get("minimum", _PLAIN.get(str(kind)))

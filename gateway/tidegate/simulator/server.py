@@ -94,7 +94,7 @@ class Simulator:
     async def _answer(self, request: web.BaseRequest, received: Received) -> web.StreamResponse:
         response = web.StreamResponse()
         try:
-            received.body = await _body(request)
+            await _read_body(request, received)
             self._ledger.trim()
             reply = self._api.reply(received)
             await asyncio.sleep(reply.options.delay_ms / 1000)
@@ -119,6 +119,8 @@ class Simulator:
             return
         await response.prepare(request)
         received.status = reply.status
+        if request.method == "HEAD" or reply.status in {204, 304}:
+            return
         self._ledger.add("streams", int(reply.stream))
         try:
             await delivery.send(request, response, reply)
@@ -143,18 +145,17 @@ def _json(value: object) -> web.Response:
     return web.Response(body=replies.encode(value), content_type="application/json")
 
 
-async def _body(request: web.BaseRequest) -> bytes:
-    """Return the body as it came. One byte past the limit is enough to refuse it."""
-    if request.headers.get("expect", "").lower() == "100-continue":
+async def _read_body(request: web.BaseRequest, received: Received) -> None:
+    """Read the body as it comes: all of it, so that a refusal reaches the caller."""
+    if received.headers.get("expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
+        request.writer.output_size = 0  # that was not the answer
     parts: list[bytes] = []
-    size = 0
     async for part in request.content.iter_any():
-        size += len(part)
-        if size <= LARGEST_BODY + 1:
+        received.size += len(part)
+        if received.size <= LARGEST_BODY:
             parts.append(part)
-    return b"".join(parts)
+    received.body = b"".join(parts)
 
 
 class _Listener(web.Server):

@@ -37,7 +37,7 @@ class Event:
         kind = self.data["type"]
         text = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
         text = '{"type": "ping"}' if kind == "ping" else f"{text[:-1]}{' ' * padding}}}"
-        return f"event: {kind}{line_end}data: {text}{line_end}{line_end}".encode()
+        return f"event: {kind}{line_end}data: {text}{line_end}{line_end}".encode("utf-8", "replace")
 
 
 def frames(answer: Answer, options: Options, request_id: str) -> tuple[bytes, ...]:

@@ -1,0 +1,69 @@
+"""Does all that `serve` does, short of listening."""
+
+import asyncio
+import ssl
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+
+from tidegate.clock import SystemClock
+from tidegate.config import Config, Upstream, read
+from tidegate.errors import ConfigError, Problem
+from tidegate.http.app import server_tls
+from tidegate.http.upstream import upstream_tls
+from tidegate.pipeline.generation import open_plugin, upstream_credential
+from tidegate.registry import Chosen, choose
+
+
+def check(text: str | None) -> Config:
+    """Return the configuration if everything in it can be opened.
+
+    Raises:
+        ConfigError: with every problem of every part.
+    """
+    config, problems = read(text)
+    chosen, more = choose(config)
+    problems += more
+    problems += _check_secrets(config)
+    problems += asyncio.run(_open_each(config, chosen))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return config
+
+
+def _check_secrets(config: Config) -> list[Problem]:
+    found: list[Problem] = []
+    try:
+        upstream_credential(config)
+    except ConfigError as error:
+        found += error.problems
+    try:
+        server_tls(config.listen)
+    except ConfigError as error:
+        found += error.problems
+    return found + _check_upstream_tls(config.upstream)
+
+
+def _check_upstream_tls(upstream: Upstream) -> list[Problem]:
+    try:
+        upstream_tls(upstream)
+    except (OSError, ssl.SSLError) as error:
+        return [Problem("upstream.ca_file", f"cannot be used: {error}")]
+    return []
+
+
+async def _open_each(config: Config, chosen: list[Chosen]) -> list[Problem]:
+    """Open each plugin, on a scratch directory: a check leaves nothing behind."""
+    found: list[Problem] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        journal = msgspec.structs.replace(config.journal, dir=str(Path(scratch)))
+        config = msgspec.structs.replace(config, journal=journal)
+        for link in chosen:
+            async with AsyncExitStack() as stack:
+                try:
+                    await open_plugin(link, config, stack, SystemClock())
+                except ConfigError as error:
+                    found += error.problems
+    return found

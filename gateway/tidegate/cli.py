@@ -1,0 +1,371 @@
+"""The command line: parses, calls, prints. No logic of its own."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tidegate import __version__
+from tidegate.config import Flags
+from tidegate.errors import ConfigError, Problem
+
+DESCRIPTION = """\
+tidegate forwards Messages API traffic: it identifies the caller, enforces policy, redacts
+secrets, passes answers through byte for byte, and writes down what happened.
+"""
+
+EPILOG = """\
+first steps:
+  tidegate demo                   see it at work: no key, no network, no configuration
+  tidegate serve                  forward to api.anthropic.com with the caller's own key
+  tidegate keys new --team web    make a gateway key
+  tidegate check tidegate.toml    find every mistake in a configuration
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # somebody piped us into `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Can wait with a part of its help until somebody asks: importing it may take a while."""
+
+    late_epilog: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """Return the help text."""
+        if self.late_epilog is not None:
+            self.epilog = self.late_epilog()
+        return super().format_help()
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="tidegate",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tidegate {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_check(commands)
+    _add_plugins(commands)
+    _add_schema(commands)
+    _add_demo(commands)
+    _add_simulator(commands)
+    _add_journal(commands)
+    _add_keys(commands)
+    return parser
+
+
+Commands = Any  # argparse does not name the type of add_subparsers()
+
+
+def _command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> _Parser:
+    command: _Parser = commands.add_parser(
+        name,
+        help=text.partition("\n")[0],
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+# serve and check
+
+
+def _add_serve(commands: Commands) -> None:
+    command = _command(commands, "serve", _serve, SERVE)
+    command.add_argument("--config", metavar="FILE", type=Path, help="TOML; see `tidegate schema`")
+    command.add_argument("--host", help="where clients connect (127.0.0.1)")
+    command.add_argument("--port", type=int, help="(8080; 0 picks one)")
+    command.add_argument("--admin-host", help="where metrics are read (127.0.0.1)")
+    command.add_argument("--admin-port", type=int, help="(9464)")
+    command.add_argument("--upstream", metavar="URL", help="(https://api.anthropic.com)")
+    command.add_argument("--workers", type=int, metavar="N", help="processes that serve (1)")
+    command.add_argument("--journal", metavar="DIR", help="(./tidegate-journal)")
+
+
+SERVE = """\
+serve traffic until interrupted
+
+Without a file: forwards with the caller's own credential, redacts secrets, writes a
+journal, serves metrics. Flags win over the file. SIGHUP reloads the file, SIGTERM drains:
+streams in flight finish first; a second signal does not wait for them.
+"""
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from tidegate.registry import resolve  # noqa: PLC0415 - other commands start faster without
+    from tidegate.supervisor import Supervisor  # noqa: PLC0415
+
+    _log_to_stderr()
+    flags = _flags(options)
+    config, _ = resolve(_text(options.config), flags)
+    supervisor = Supervisor(config, lambda: _text(options.config), flags, announce=_announce)
+    return supervisor.run()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        level=os.environ.get("TIDEGATE_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def _announce(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _text(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise ConfigError([Problem(str(path), reason or "cannot be read")]) from None
+
+
+def _flags(options: argparse.Namespace) -> Flags:
+    """Return the flags that were given, by the table and key they stand for."""
+    given: list[tuple[str, str, Any]] = [
+        ("listen", "host", options.host),
+        ("listen", "port", options.port),
+        ("listen", "workers", options.workers),
+        ("admin", "host", options.admin_host),
+        ("admin", "port", options.admin_port),
+        ("upstream", "url", options.upstream),
+        ("journal", "dir", options.journal),
+    ]
+    flags: Flags = {}
+    for table, key, value in given:
+        if value is not None:
+            flags.setdefault(table, {})[key] = value
+    return flags
+
+
+def _add_check(commands: Commands) -> None:
+    command = _command(commands, "check", _check, CHECK)
+    command.add_argument("file", type=Path)
+
+
+CHECK = """\
+find every mistake in a configuration
+
+Does all that `serve` does, short of listening: reads the file, opens every plugin, reads
+secrets and certificates. Exit code 0, or 2 with every error and its path.
+"""
+
+
+def _check(options: argparse.Namespace) -> int:
+    from tidegate.check import check  # noqa: PLC0415
+
+    config = check(_text(options.file))
+    print(f"{options.file}: good (configuration {config.digest})")
+    return 0
+
+
+# plugins and schema
+
+
+def _add_plugins(commands: Commands) -> None:
+    _command(commands, "plugins", _plugins, "list the plugins that are installed")
+
+
+def _plugins(_options: argparse.Namespace) -> int:
+    from tidegate.registry import installed, load  # noqa: PLC0415
+
+    code = 0
+    for name, point in sorted(installed().items()):
+        try:
+            spec = load(name)
+        except Exception as error:  # noqa: BLE001 - a plugin's module may raise anything
+            print(f"{name:<12} cannot be loaded: {error} ({point.value})")
+            code = 1
+            continue
+        stage = spec.stage.name.lower() if spec.stage is not None else "observer"
+        print(f"{name:<12} {stage:<10} {spec.summary}")
+    return code
+
+
+def _add_schema(commands: Commands) -> None:
+    text = "print the JSON Schema of the configuration, plugins included"
+    _command(commands, "schema", _schema, text)
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    from tidegate.registry import schema  # noqa: PLC0415
+
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
+# demo and simulator
+
+
+def _add_demo(commands: Commands) -> None:
+    command = _command(commands, "demo", _demo, DEMO)
+    command.add_argument("--for", dest="duration", metavar="TIME", help="end by itself, as in 30s")
+    command.add_argument("--port", type=int, default=8080)
+    command.add_argument("--admin-port", type=int, default=9464)
+    command.add_argument("--journal", metavar="DIR", help="(a temporary directory)")
+
+
+DEMO = """\
+see it at work: no key, no network, no configuration
+
+Starts a simulated upstream, the gateway in front of it with every plugin, and a little
+mixed traffic, and prints what to open and try.
+"""
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from tidegate.demo import run  # noqa: PLC0415
+
+    return run(
+        duration=options.duration,
+        port=options.port,
+        admin_port=options.admin_port,
+        journal=options.journal,
+    )
+
+
+def _add_simulator(commands: Commands) -> None:
+    command = _command(commands, "simulator", _simulator, "serve a simulated Messages API")
+    command.late_epilog = _simulator_controls
+    command.add_argument("--host", default="127.0.0.1")
+    command.add_argument("--port", type=int, default=8090)
+
+
+def _simulator_controls() -> str:
+    from tidegate.simulator import CONTROLS  # noqa: PLC0415
+
+    return CONTROLS
+
+
+def _simulator(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from tidegate.simulator import run  # noqa: PLC0415
+
+    asyncio.run(run(options.host, options.port, announce=_announce))
+    return 0
+
+
+# journal
+
+
+def _add_journal(commands: Commands) -> None:
+    text = "read a journal"
+    group = _command(commands, "journal", lambda _: 2, text)
+    verbs = group.add_subparsers(title="verbs", metavar="VERB", required=True)
+    tail = _command(verbs, "tail", _journal_tail, "print a line for each exchange")
+    tail.add_argument("--follow", action="store_true", help="wait for more")
+    tail.add_argument("--json", action="store_true", help="the records themselves")
+    show = _command(verbs, "show", _journal_show, "print all records of one id")
+    show.add_argument("id", help="as in the response header x-tidegate-id")
+    stats = _command(verbs, "stats", _journal_stats, "count what is in it")
+    verify = _command(verbs, "verify", _journal_verify, "check that each intent has one exchange")
+    for command in (tail, show, stats, verify):
+        command.add_argument("--dir", type=Path, default=Path("tidegate-journal"), metavar="DIR")
+
+
+def _journal_tail(options: argparse.Namespace) -> int:
+    from tidegate.journal import show  # noqa: PLC0415
+
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for line in show.tail(_directory(options), follow=options.follow):
+        text = line.decode().rstrip("\n") if options.json else show.summary(line, colour=colour)
+        if text is not None:
+            print(text, flush=options.follow)
+    return 0
+
+
+def _journal_show(options: argparse.Namespace) -> int:
+    from tidegate.journal import show  # noqa: PLC0415
+
+    found = show.records_of(_directory(options), options.id)
+    for record in found:
+        print(json.dumps(record, indent=2))
+    if not found:
+        print(f"no record of {options.id} in {options.dir}", file=sys.stderr)
+    return 0 if found else 1
+
+
+def _journal_stats(options: argparse.Namespace) -> int:
+    from tidegate.journal import show  # noqa: PLC0415
+
+    for line in show.stats(_directory(options)):
+        print(line)
+    return 0
+
+
+def _journal_verify(options: argparse.Namespace) -> int:
+    from tidegate.journal.verify import verify  # noqa: PLC0415
+
+    report = verify(_directory(options))
+    print(f"intents {report.intents}, exchanges {report.exchanges}, open {len(report.open)}")
+    for id_ in report.repeated:
+        print(f"{id_} has more than one exchange")
+    if report.unreadable:
+        print(f"{report.unreadable} lines are not records")
+    return 0 if report.sound else 1
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    directory: Path = options.dir
+    if not directory.is_dir():
+        message = "is no directory; name the journal with --dir"
+        raise ConfigError([Problem(str(directory), message)])
+    return directory
+
+
+# keys
+
+
+def _add_keys(commands: Commands) -> None:
+    text = "make gateway keys"
+    group = _command(commands, "keys", lambda _: 2, text)
+    verbs = group.add_subparsers(title="verbs", metavar="VERB", required=True)
+    new = _command(verbs, "new", _keys_new, KEYS_NEW)
+    new.add_argument("--team", required=True)
+    new.add_argument("--id", help="(the team's name and a number)")
+
+
+KEYS_NEW = """\
+make a key, and print it once
+
+The key goes to whom it is for; the lines with its SHA-256 go into the configuration. Only
+the digest is kept, so a lost key cannot be shown again: make another.
+"""
+
+
+def _keys_new(options: argparse.Namespace) -> int:
+    from tidegate.keys import digest, new_key, toml_lines  # noqa: PLC0415
+
+    key = new_key()
+    print(key)
+    print(toml_lines(options.team, options.id, digest(key)))
+    return 0
