@@ -68,6 +68,8 @@ def _block(path: str, block: dict[str, Any]) -> None:
             _id(path, block, "id")
         case "image" | "document":
             _file(path, block)
+        case _:
+            pass  # others may be anything: the API knows more of them every month
 
 
 def _file(path: str, block: dict[str, Any]) -> None:
