@@ -25,7 +25,7 @@ from tidegate.config import Config, Flags
 from tidegate.control import Condition, Failed, Load, Loaded, Ready, State, Stop, decode_report
 from tidegate.control import encode as encode_order
 from tidegate.errors import ConfigError, Problem
-from tidegate.http.app import bind
+from tidegate.http.listen import bind
 from tidegate.journal.recovery import recover
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ HEALTHY_S = 30.0
 START_S = 60.0
 LINGER_S = 10.0
 """Beyond its own limits, before a child that does not leave is killed."""
+
+SAME_SIGNAL_S = 1.0
 
 OBSERVATORY = "observatory"
 
@@ -67,6 +69,7 @@ class _Signals:
     """Signals that have come, as flags; the wake-up descriptor ends the wait."""
 
     stop: int = 0
+    stopped_at: float = float("-inf")
     reload: bool = False
     wake: socket.socket = field(default_factory=socket.socket)
 
@@ -384,7 +387,11 @@ class Supervisor:
             self._signals.wake.close()
 
     def _on_stop(self, *_: object) -> None:
-        self._signals.stop += 1
+        # One Ctrl-C may come twice, to the process and to its group.
+        now = time.monotonic()
+        if now - self._signals.stopped_at > SAME_SIGNAL_S:
+            self._signals.stop += 1
+            self._signals.stopped_at = now
 
     def _on_reload(self, *_: object) -> None:
         self._signals.reload = True
