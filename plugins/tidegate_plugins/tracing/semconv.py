@@ -1,0 +1,63 @@
+"""The attribute names that traces are made of: a promise to whoever queries them.
+
+Written out here, not taken from the semantic-conventions package: the GenAI conventions
+are in development and rename things. A test compares both.
+"""
+
+# HTTP, stable; on the SERVER span.
+HTTP_METHOD = "http.request.method"
+HTTP_ROUTE = "http.route"
+HTTP_STATUS = "http.response.status_code"
+HTTP_REQUEST_SIZE = "http.request.body.size"
+HTTP_RESPONSE_SIZE = "http.response.body.size"
+URL_PATH = "url.path"
+ERROR_TYPE = "error.type"
+
+# GenAI, in development; on the inference span only, or back ends count it twice.
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
+REQUEST_STREAM = "gen_ai.request.stream"
+RESPONSE_MODEL = "gen_ai.response.model"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+CACHE_WRITE_TOKENS = "gen_ai.usage.cache_write.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+CONVERSATION = "gen_ai.conversation.id"
+AGENT = "gen_ai.agent.id"
+
+# Our own.
+ID = "tidegate.id"
+OUTCOME = "tidegate.outcome"
+KEPT_FOR = "tidegate.kept_for"
+TEAM = "tidegate.team"
+PRINCIPAL = "tidegate.principal"
+WORKER = "tidegate.worker"
+CONFIG = "tidegate.config"
+APP = "tidegate.client.app"
+PARENT_AGENT = "tidegate.client.parent_agent"
+REFUSED_BY = "tidegate.refused_by.plugin"
+REFUSED_RULE = "tidegate.refused_by.rule"
+EDITS = "tidegate.edits"
+EDIT_RULES = "tidegate.edit_rules"
+OVERHEAD = "tidegate.overhead_s"
+MODEL_ASKED = "tidegate.model_asked"
+UPSTREAM_REQUEST_ID = "tidegate.upstream.request_id"
+USAGE_SOURCE = "tidegate.usage.source"
+CACHE_WRITE_5M = "tidegate.usage.cache_write_5m"
+CACHE_WRITE_1H = "tidegate.usage.cache_write_1h"
+WEB_SEARCHES = "tidegate.usage.web_search_requests"
+SERVICE_TIER = "tidegate.usage.service_tier"
+EVENTS = "tidegate.stream.events"
+
+DECISION = "tidegate.policy.decision"
+"""Name of the event that each decision and finding of a policy is."""
+PLUGIN = "tidegate.policy.plugin"
+RULE = "tidegate.policy.rule"
+VERDICT = "tidegate.policy.verdict"
+MODE = "tidegate.policy.mode"
+DURATION = "tidegate.policy.duration_us"
