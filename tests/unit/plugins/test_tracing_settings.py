@@ -1,0 +1,154 @@
+"""What the file and `OTEL_*` variables make of each other."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from observed import exchange, host
+from tidegate.errors import PluginError
+from tidegate_plugins.tracing import plugin
+from tidegate_plugins.tracing.config import Secret, TracingConfig
+from tidegate_plugins.tracing.settings import Settings, settings
+
+HERE = TracingConfig(endpoint="http://127.0.0.1:4318")
+
+
+def found(config: TracingConfig = HERE, **environ: str) -> Settings:
+    result = settings(config, environ)
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize(
+    ("config", "environ"),
+    [
+        (TracingConfig(), {}),
+        (TracingConfig(sample_ratio=1), {"OTEL_SERVICE_NAME": "x"}),
+        (HERE, {"OTEL_SDK_DISABLED": "True"}),
+        (HERE, {"OTEL_TRACES_EXPORTER": "none"}),
+        (HERE, {"OTEL_TRACES_SAMPLER": "always_off"}),
+        (TracingConfig(), {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://127.0.0.1:1"}),
+    ],
+)
+def test_no_traces_are_wanted(config: TracingConfig, environ: dict[str, str]) -> None:
+    assert settings(config, environ) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+)
+def test_an_endpoint_of_the_environment_is_left_to_the_exporter(name: str) -> None:
+    assert found(TracingConfig(), **{name: "http://127.0.0.1:4318"}).endpoint is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "expected"),
+    [
+        ("http://h:4318", None, "http://h:4318/v1/traces"),
+        ("http://h:4318/", None, "http://h:4318/v1/traces"),
+        ("https://h/otlp", None, "https://h/otlp/v1/traces"),
+        ("https://h/v1/traces", None, "https://h/v1/traces"),
+        ("http://h:4317", "grpc", "http://h:4317"),
+    ],
+)
+def test_the_endpoint_is_a_base_as_in_the_specification(
+    endpoint: str, protocol: str | None, expected: str
+) -> None:
+    config = msgspec.convert({"endpoint": endpoint, "protocol": protocol}, TracingConfig)
+    assert found(config).endpoint == expected
+
+
+def test_what_nothing_says() -> None:
+    it = found()
+    assert (it.protocol, it.ratio, it.follow_parent) == ("http/protobuf", 1.0, False)
+    assert (it.timeout_s, it.compression, it.spans_per_export) == (5.0, True, 512)
+
+
+def test_what_the_environment_says() -> None:
+    it = found(
+        OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+        OTEL_EXPORTER_OTLP_TIMEOUT="3",
+        OTEL_EXPORTER_OTLP_TRACES_COMPRESSION="none",
+        OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+        OTEL_TRACES_SAMPLER_ARG="0.25",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="64",
+    )
+    assert (it.protocol, it.ratio, it.follow_parent) == ("grpc", 0.25, True)
+    assert (it.timeout_s, it.compression, it.spans_per_export) == (None, False, 64)
+
+
+def test_the_file_wins_over_the_environment() -> None:
+    config = msgspec.structs.replace(HERE, protocol="http/protobuf", sample_ratio=0.5, timeout_s=2)
+    it = found(
+        config,
+        OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+        OTEL_TRACES_SAMPLER="parentbased_always_on",
+        OTEL_EXPORTER_OTLP_TIMEOUT="30",
+    )
+    assert (it.protocol, it.ratio, it.follow_parent) == ("http/protobuf", 0.5, False)
+    assert it.timeout_s == 2
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "http/json"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}, "SAMPLER_ARG"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "x"}, "SAMPLER_ARG"),
+        ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "BATCH_SIZE"),
+    ],
+)
+def test_what_cannot_be_met_names_the_variable(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        settings(HERE, environ)
+
+
+def test_header_values_are_secrets(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-a-file\n")
+    headers = {
+        "a": "plain-value",
+        "b": Secret(env="TOKEN"),
+        "c": Secret(file=str(tmp_path / "token")),
+    }
+    config = msgspec.structs.replace(HERE, headers=headers)
+    it = found(config, TOKEN="from-the-environment")
+    assert it.headers == {"a": "plain-value", "b": "from-the-environment", "c": "from-a-file"}
+    assert "plain-value" not in repr(config)
+    assert "from-" not in repr(it)
+
+
+@pytest.mark.parametrize("secret", [Secret(env="NOT_SET"), Secret(file="/nowhere/at/all")])
+def test_a_missing_secret_is_an_error_that_names_the_header(secret: Secret) -> None:
+    config = msgspec.structs.replace(HERE, headers={"authorization": secret})
+    with pytest.raises(PluginError, match=r"headers\.authorization"):
+        settings(config, {})
+
+
+def test_a_secret_of_two_lines_cannot_split_a_header() -> None:
+    config = msgspec.structs.replace(HERE, headers={"x": Secret(env="TOKEN")})
+    with pytest.raises(PluginError, match="printable"):
+        settings(config, {"TOKEN": "a\r\nx-other: b"})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"endpoint": "collector:4317"},
+        {"protocol": "http/json"},
+        {"sample_ratio": 1.5},
+        {"timeout_s": 0},
+        {"headers": {"x": {"env": "A", "file": "B"}}},
+        {"endpont": "http://h"},
+    ],
+)
+def test_a_wrong_file_is_refused(written: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(written, TracingConfig)
+
+
+async def test_off_it_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    async with plugin.open(HERE, host("tracing")) as observer:
+        await observer.on_record(exchange())
+        assert await observer.flush() == b""
