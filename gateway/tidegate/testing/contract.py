@@ -27,7 +27,7 @@ from tidegate.testing.fakes import Background, FakeClock, make_host
 from tidegate.testing.observers import ObserverCheck
 from tidegate.testing.policies import Held, PolicyCheck, content_secrets
 from tidegate.testing.rules import spec_problems
-from tidegate.testing.steps import patiently
+from tidegate.testing.steps import OPENING_S, patiently
 
 
 class ContractBroken(AssertionError):
@@ -175,7 +175,7 @@ class _CannotOpen(Exception):
 
 async def _opened(entering: Awaitable[Any]) -> Any:
     try:
-        return await patiently(_await(entering))
+        return await patiently(_await(entering), OPENING_S)
     except PluginError as error:
         raise _CannotOpen(f"refuses its configuration: {error}") from error
     except Exception as error:
@@ -184,7 +184,7 @@ async def _opened(entering: Awaitable[Any]) -> Any:
 
 async def _closed(leaving: Awaitable[Any]) -> None:
     try:
-        await patiently(_await(leaving))
+        await patiently(_await(leaving), OPENING_S)
     except Exception as error:
         raise _CannotOpen(f"cannot be closed: {error!r}") from error
 

@@ -50,7 +50,11 @@ class ObserverCheck:
         return True
 
     async def _feed(self, observer: Any, records: Sequence[Record]) -> bytes:
-        """Feed records one at a time, then flush; return the state."""
+        """Feed records, then flush; return the state."""
+        await self._take(observer, records)
+        return await self._flush(observer) or b""
+
+    async def _take(self, observer: Any, records: Sequence[Record]) -> None:
         for record in records:
             kind = type(record).__name__
             try:
@@ -59,7 +63,6 @@ class ObserverCheck:
                 self._add(f"on_record({kind}) takes longer than {PATIENCE_S:g} s")
             except Exception as error:  # noqa: BLE001 - that is what is being found out
                 self._add(f"on_record({kind}) raises {type(error).__name__}: {error}")
-        return await self._flush(observer) or b""
 
     async def _flush(self, observer: Any) -> bytes | None:
         """Return the state, or None if the destination does not answer, which is allowed."""
@@ -104,8 +107,7 @@ class ObserverCheck:
             whole = _counters(await self._scrape(observer))
         async with self.open("crash", b"") as observer:
             state = await self._feed(observer, records[:half])
-            for record in records[half:]:
-                await patiently(observer.on_record(record))
+            await self._take(observer, records[half:])
         async with self.open("crash", state) as observer:
             await self._feed(observer, records[half:])
             crashed = _counters(await self._scrape(observer))

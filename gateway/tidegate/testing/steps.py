@@ -9,16 +9,19 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 PATIENCE_S = 10.0
-"""Nothing in a check may take longer: the gateway's own default for a policy."""
+"""Nothing asked of an open plugin may take longer: the gateway's own default for a policy."""
+
+OPENING_S = 50.0
+"""Opening may: rules are compiled then, and nothing is served yet."""
 
 
-async def patiently(work: Coroutine[Any, Any, T]) -> T:
+async def patiently(work: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
     """Return the result of `work`.
 
     Raises:
-        TimeoutError: it took longer than `PATIENCE_S`.
+        TimeoutError: it took longer than `limit_s`, `PATIENCE_S` if not given.
     """
-    return await asyncio.wait_for(work, PATIENCE_S)
+    return await asyncio.wait_for(work, PATIENCE_S if limit_s is None else limit_s)
 
 
 @dataclass(frozen=True, slots=True)
