@@ -1,0 +1,70 @@
+"""Every plugin that ships with tidegate keeps the contract, in each of its ways."""
+
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+
+from tidegate import keys
+from tidegate.testing import check_plugin
+
+KEY = keys.new_key()
+"""Made up anew in each run."""
+
+OVER_THE_TOP = {"model": "claude-opus-4-8", "max_tokens": 10**6, "messages": []}
+
+
+@dataclass(frozen=True)
+class Setting:
+    plugin: str
+    config: dict[str, Any] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+GATEWAY_KEY = {"id": "ci-search", "team": "search", "sha256": keys.digest(KEY)}
+
+SETTINGS = {
+    "identify: keys": Setting("identify", {"keys": [GATEWAY_KEY]}, {"credential": KEY}),
+    "identify: another network": Setting(
+        "identify",
+        {"keys": [{**GATEWAY_KEY, "networks": ["10.0.0.0/8"]}]},
+        {"credential": KEY},
+    ),
+    "identify: forward": Setting("identify", {"forward": True}, {"forwards_credential": True}),
+    "models: some": Setting(
+        "models",
+        {"allow": ["claude-sonnet-*"], "teams": {"search": {"allow": ["*"]}}},
+        {"documents": [OVER_THE_TOP]},
+    ),
+    "models: none": Setting("models", {"allow": []}),
+    "limits: reject": Setting("limits", {"max_tokens": 1024, "effort": "high"}),
+    "limits: clamp": Setting(
+        "limits", {"max_tokens": 100, "over": "clamp"}, {"documents": [OVER_THE_TOP]}
+    ),
+    "redact": Setting("redact"),
+    "metrics": Setting("metrics"),
+    # Nobody listens on port 9 (discard): the exporter has to live with that.
+    "tracing": Setting("tracing", {"endpoint": "http://127.0.0.1:9", "timeout_s": 0.2}),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_it_keeps_the_contract(setting: Setting):
+    (point,) = entry_points(group="tidegate.plugins", name=setting.plugin)
+    try:
+        spec = point.load()
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{setting.plugin} is not there yet: {error}")
+
+    check_plugin(spec, setting.config, **setting.more)
+
+
+def test_every_plugin_of_ours_is_checked():
+    ours = {
+        point.name
+        for point in entry_points(group="tidegate.plugins")
+        if point.dist is not None and point.dist.name == "tidegate"
+    }
+
+    assert ours <= {setting.plugin for setting in SETTINGS.values()}

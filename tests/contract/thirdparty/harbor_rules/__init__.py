@@ -1,0 +1,1 @@
+"""Rules of the harbor: two plugins for tidegate, a policy and an observer."""
