@@ -76,7 +76,8 @@ def places(document: Json) -> Iterator[Place]:
     for index, message in enumerate(messages if type(messages) is list else ()):
         content = message.get("content") if type(message) is dict else None
         for number, block in enumerate(content if type(content) is list else ()):
-            if type(block) is dict:
+            # Nearly all blocks are neither, and a conversation has thousands.
+            if type(block) is dict and ("tool" in block or "tool_changes" in block):
                 yield from _block(block, f"/messages/{index}/content/{number}")
 
 
