@@ -262,15 +262,21 @@ async def test_only_a_share_of_ordinary_exchanges_is_sent(collector: Collector) 
     assert kept == {"tg_00000002": "edited", "tg_00000003": "refused", "tg_00000004": "error"}
 
 
-async def test_more_than_max_pending_is_given_up_oldest_first(
-    collector: Collector, caplog: pytest.LogCaptureFixture
+async def test_what_memory_has_no_room_for_waits_until_the_collector_is_back(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tidegate_plugins.tracing.observer.RETRY_S", 0.01)
+    await collector.stop()
     async with plugin.open(config(collector, max_pending=2), host("tracing")) as observer:
-        for number in (1, 2, 3):
-            await observer.on_record(exchange(number))
+        await observer.on_record(exchange(1))
+        await observer.on_record(exchange(2))
+        waiting = asyncio.ensure_future(observer.on_record(exchange(3)))
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        assert not done
+        await collector.start()
+        await waiting
         await observer.flush()
-    assert collector.exchanges == ["tg_00000002", "tg_00000003"]
-    assert "1 exchanges are not traced" in caplog.text
+    assert collector.exchanges == [f"tg_{number:08d}" for number in (1, 2, 3)]
 
 
 async def test_grpc_without_its_packages_says_what_to_install(

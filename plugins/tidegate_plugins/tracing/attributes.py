@@ -3,12 +3,10 @@
 Pointers stay in the journal: they name keys of documents that callers wrote.
 """
 
-from collections.abc import Iterable
-
 from tidegate.record import DecisionRecord, ExchangeRecord, Usage
 from tidegate_plugins.tracing import semconv
 
-Value = str | bool | int | float | list[str]
+Value = str | bool | int | float | tuple[str, ...]
 Attributes = dict[str, Value]
 
 ROUTES: dict[str, tuple[str, str]] = {
@@ -26,6 +24,7 @@ _FINISH = {
     "max_tokens": "length",
     "tool_use": "tool_call",
 }
+_EMPTY: tuple[Value, ...] = ("", ())
 _UNFAILED = frozenset({"complete", "refused", "client_gone"})
 
 
@@ -71,7 +70,7 @@ def server_attributes(record: ExchangeRecord, kept_for: str) -> Attributes:
         (semconv.REFUSED_BY, refused.plugin if refused else None),
         (semconv.REFUSED_RULE, refused.rule if refused else None),
         (semconv.EDITS, len(record.edits)),
-        (semconv.EDIT_RULES, sorted({edit.rule for edit in record.edits})),
+        (semconv.EDIT_RULES, tuple(sorted({edit.rule for edit in record.edits}))),
         (semconv.OVERHEAD, record.timing_ms.overhead / 1000),
     )
 
@@ -128,11 +127,7 @@ def _usage(usage: Usage) -> Attributes:
 
 
 def _present(*pairs: tuple[str, Value | None]) -> Attributes:
-    return _of((name, value) for name, value in pairs if value is not None)
-
-
-def _of(pairs: Iterable[tuple[str, Value]]) -> Attributes:
-    return {name: value for name, value in pairs if value not in ("", [])}
+    return {name: value for name, value in pairs if value is not None and value not in _EMPTY}
 
 
 def _path(record: ExchangeRecord, path: str | None) -> str | None:
@@ -146,8 +141,8 @@ def _first_chunk_s(record: ExchangeRecord) -> float | None:
     return max(0.0, first - sent) / 1000
 
 
-def _finish_reasons(record: ExchangeRecord) -> list[str]:
+def _finish_reasons(record: ExchangeRecord) -> tuple[str, ...]:
     if record.outcome != "complete":
-        return ["error"]
+        return ("error",)
     reason = record.stop_reason
-    return [_FINISH.get(reason, reason)] if reason else []
+    return (_FINISH.get(reason, reason),) if reason else ()

@@ -59,8 +59,8 @@ class TracingConfig(PluginConfig, frozen=True):
     ] = 60.0
     max_pending: Annotated[
         int,
-        Meta(ge=1, description="exchanges kept while the collector is down; the oldest go first"),
-    ] = 20_000
+        Meta(ge=1, description="exchanges kept in memory; the others wait in the journal"),
+    ] = 5_000
 
     def __repr__(self) -> str:
         return f"TracingConfig(endpoint={self.endpoint!r}, protocol={self.protocol!r})"

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 Kept = tuple[ExchangeRecord, str]
 """A record, and why it was kept."""
 SPANS_PER_EXCHANGE = 2
+RETRY_S = 1.0
 
 
 class TracingObserver:
@@ -38,6 +39,7 @@ class TracingObserver:
         if isinstance(record, ExchangeRecord):
             kept_for = self._sampler.reason(record)
             if kept_for:
+                await self._make_room()
                 self._pending.append((record, kept_for))
 
     async def flush(self) -> bytes:
@@ -46,20 +48,21 @@ class TracingObserver:
         Raises:
             Unavailable: the collector did not take it. It is kept, to be sent again.
         """
-        self._make_room()
         while self._pending:
             batch = self._pending[: self._batch]
             await self._deliver(batch)
             del self._pending[: len(batch)]
         return b""
 
-    def _make_room(self) -> None:
-        # The core feeds nothing while a flush fails, so this is for batches of its own
-        # that are larger than anyone wants to keep in memory.
-        over = len(self._pending) - self._max_pending
-        if over > 0:
-            log.warning("%d exchanges are not traced: more than max_pending wait", over)
-            del self._pending[:over]
+    async def _make_room(self) -> None:
+        # After a long absence the journal comes faster than anyone takes spans. To wait
+        # here loses nothing and holds up nobody: what is not taken in yet is on disk.
+        while len(self._pending) >= self._max_pending:
+            try:
+                await self.flush()
+            except Unavailable as error:
+                log.warning("%d exchanges wait to be traced: %s", len(self._pending), error)
+                await asyncio.sleep(RETRY_S)
 
     async def _deliver(self, batch: Sequence[Kept]) -> None:
         result = await asyncio.to_thread(self._send, batch)

@@ -9,10 +9,14 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util import types
 
 from tidegate.record import ExchangeRecord, TraceRecord
 from tidegate_plugins.tracing import attributes, semconv
 from tidegate_plugins.tracing.attributes import Attributes
+
+MOST_ATTRIBUTES = 64
+"""No span of ours has more."""
 
 
 class SpanBuilder:
@@ -22,6 +26,10 @@ class SpanBuilder:
         self._resource = resource
         self._scope = InstrumentationScope("tidegate", version)
         self._limits = SpanLimits()
+        self._bounds_hold = (
+            self._limits.max_span_attribute_length is None
+            and (self._limits.max_span_attributes or 0) >= MOST_ATTRIBUTES
+        )
 
     def build(self, record: ExchangeRecord, kept_for: str) -> list[ReadableSpan]:
         """Return the exchange's SERVER span, and the operation on the model if it left."""
@@ -83,7 +91,9 @@ class SpanBuilder:
             events.append(Event(semconv.DECISION, found, when))
         return BoundedList.from_seq(self._limits.max_events, events)
 
-    def _bounded(self, found: Attributes) -> BoundedAttributes:
+    def _bounded(self, found: Attributes) -> types.Attributes:
+        if self._bounds_hold:
+            return found  # half of the work of making a span would go into cleaning it
         limits = self._limits
         return BoundedAttributes(
             limits.max_span_attributes, found, max_value_len=limits.max_span_attribute_length
