@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.ports import free_port
 from tidegate.clock import SystemClock
 from tidegate.http.app import DataPlane
 from tidegate.http.listen import bind
@@ -129,8 +130,6 @@ async def serve(
     directory: Path, config: Path, *flags: str, env: dict[str, str] | None = None
 ) -> AsyncGenerator[Process, None]:
     """Run `tidegate serve --config CONFIG` with free ports, until it is ready; kill it at the end."""
-    from support.ports import free_port
-
     port, admin_port = free_port(), free_port()
     log = directory.with_suffix(".log")
     arguments = ["serve", "--config", str(config), "--journal", str(directory)]

@@ -258,6 +258,7 @@ class Handler:
         course.outcome = error.outcome
         course.error = str(error)
         if relay.begun:
+            relay.cut()
             return Written(course.status or 200, keep_alive=False)
         status = 504 if error.outcome == "upstream_timeout" else 502
         raise refuse(status, f"gateway: {error}", error.outcome, retry_after_s=1)

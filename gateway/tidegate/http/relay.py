@@ -57,8 +57,8 @@ class Relay:
         """Send the request and pass the whole answer on.
 
         Raises:
-            UpstreamError: before the answer's head, so that the client can still be told.
-                Later, the client's connection has been closed without a clean end.
+            UpstreamError: if nothing has `begun`, the client can still be told; otherwise
+                it has to be `cut`.
             asyncio.CancelledError: the client has left; the upstream is freed at once.
         """
         self._connection = connection
@@ -71,7 +71,8 @@ class Relay:
             connection.abort()
             raise
         finally:
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._course.reading = self._meter.finish()
 
     @property
@@ -87,6 +88,9 @@ class Relay:
         self._course.status = head.status
         self._meter = self._read_head(head)
         self._first = self._client_head(head)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._idle_s, self._check)
         if not more:
             self._write(b"")
 
@@ -108,14 +112,12 @@ class Relay:
         if self._first is not None:
             self._write(b"")
         if self._again:
-            self._client.write(LAST_CHUNK)
+            self._write(LAST_CHUNK)
         self._at.last_byte = self._last_ns
         if not self._done.done():
             self._done.set_result(None)
 
     def failed(self, error: UpstreamError) -> None:
-        if self.begun:
-            self._cut()
         if not self._done.done():
             self._done.set_exception(error)
 
@@ -135,6 +137,8 @@ class Relay:
             self._connection.resume_reading()
 
     def _write(self, raw: bytes) -> None:
+        if self._client.is_closing():
+            return  # the client has left; the handler is about to hear of it
         self._last_ns = time.monotonic_ns()
         if self._first is None:
             self._client.write(raw)
@@ -169,9 +173,11 @@ class Relay:
         line = f"HTTP/1.1 {head.status} {head.reason}\r\n".encode("latin-1")
         return line + headers.encode(kept) + b"\r\n"
 
-    def _cut(self) -> None:
-        """End the client's connection so that it sees a cut, after what did arrive."""
-        self.keep_alive = False
+    def cut(self) -> None:
+        """End the client's connection so that it sees a cut, after what did arrive.
+
+        For the handler, once it knows the outcome: closing cancels it.
+        """
         if self._http10 and not isinstance(self._framing, Length):
             self._client.abort()  # closing would look like the end
         else:

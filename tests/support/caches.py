@@ -1,0 +1,115 @@
+"""Other people's software that tests drive: installed once, kept in `tests/.cache`.
+
+Where it cannot be had, the test is skipped with the reason; in CI that is a failure.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+CACHE = Path(__file__).parents[1] / ".cache"
+INSTALL_TIMEOUT_S = 540
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test, or let it fail where everything has to be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def python_sdk(version: str) -> Path:
+    """The interpreter of a virtual environment with that `anthropic`, and nothing of ours."""
+
+    def make(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", str(folder)])
+        _run([str(folder / "bin/python"), *_PIP, "install", f"anthropic=={version}"])
+
+    return _cached(f"sdk-{version}", make) / "bin/python"
+
+
+def node_sdk(version: str) -> Path:
+    """The folder where `@anthropic-ai/sdk` of that version can be imported from."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        unavailable("node and npm are not installed")
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "package.json").write_text('{"private": true}\n')
+        quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"]
+        _run(["npm", "install", *quiet, f"@anthropic-ai/sdk@{version}"], cwd=folder)
+
+    return _cached(f"npm-{version}", make)
+
+
+def sdk_streams(version: str) -> list[Path]:
+    """The recorded streams with which the Python SDK of that version tests itself."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        source = ["--no-deps", "--no-binary", "anthropic", "--dest", str(folder)]
+        _run([sys.executable, *_PIP, "download", *source, f"anthropic=={version}"])
+        (archive,) = folder.glob("anthropic-*.tar.gz")
+        with tarfile.open(archive) as members:
+            for member in members:
+                path = Path(member.name)
+                if member.isfile() and _is_stream(path):
+                    content = members.extractfile(member)
+                    assert content is not None
+                    (folder / path.name).write_bytes(content.read())
+        archive.unlink()
+
+    folder = _cached(f"sdk-streams-{version}", make)
+    return sorted(path for path in folder.iterdir() if path.name != _MADE)
+
+
+_PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+_MADE = ".made"
+
+
+def _is_stream(path: Path) -> bool:
+    inside = path.as_posix()
+    return "/tests/lib/streaming/fixtures/" in inside or (
+        "/tests/fixtures/" in inside and path.suffix == ".sse"
+    )
+
+
+def _run(command: list[str], cwd: Path | None = None) -> None:
+    subprocess.run(
+        command, cwd=cwd, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
+    )
+
+
+def _cached(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of that name, made if it is not there or was not finished."""
+    folder = CACHE / name
+    with _locked(name):
+        if not (folder / _MADE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                make(folder)
+            except subprocess.CalledProcessError as error:
+                last = (error.stderr or error.stdout or "").strip().splitlines()[-1:]
+                unavailable(f"{name} cannot be installed: {' '.join(last)[:200]}")
+            except subprocess.TimeoutExpired:
+                unavailable(f"{name} cannot be installed within {INSTALL_TIMEOUT_S} s")
+            (folder / _MADE).touch()
+    return folder
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """One process at a time: tests may run in several."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
