@@ -258,12 +258,7 @@ async def test_an_old_client_gets_no_chunks(tmp_path: Path) -> None:
 
 
 async def test_trouble_in_the_meter_never_touches_the_stream(tmp_path: Path) -> None:
-    odd = (
-        b"event: message_delta\ndata: {not json}\n\n"
-         b"event: x\ndata: "
-        + b"y" * 3_000_000
-        + b"\n\n"
-    )
+    odd = b"event: message_delta\ndata: {not json}\n\nevent: x\ndata: " + b"y" * 3_000_000 + b"\n\n"
 
     async def script(call: Call) -> None:
         await call.say(SSE)

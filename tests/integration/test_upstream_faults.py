@@ -8,7 +8,7 @@ import pytest
 
 from support.gateway import gateway
 from support.ports import free_port
-from support.raw import Answer, ask, post
+from support.raw import Answer, ask, post, read_head
 from tidegate.testing.upstream import Call, scripted_upstream
 
 REQUEST = b'{"model":"claude-x","max_tokens":5,"messages":[]}'
@@ -94,13 +94,22 @@ async def test_an_answer_that_is_not_http(tmp_path: Path, said: bytes) -> None:
 
 
 async def test_bad_chunks_are_a_cut(tmp_path: Path) -> None:
+    seen = asyncio.Event()
+
     async def script(call: Call) -> None:
-        await call.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n")
+        await call.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
+        await seen.wait()
+        await call.say(b"zz\r\n")
         await call.gone()
 
     async with scripted_upstream(script) as upstream, gateway(tmp_path, upstream.url) as gate:
-        with pytest.raises(asyncio.IncompleteReadError):
-            await ask(gate.port, post(REQUEST))
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(post(REQUEST))
+        await read_head(reader)
+        assert await reader.readexactly(6) == b"1\r\nx\r\n"
+        seen.set()
+        assert await reader.read() == b""
+        writer.close()
         record = await gate.exchange()
     assert record["outcome"] == "upstream_cut"
 

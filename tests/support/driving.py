@@ -28,10 +28,10 @@ Outcomes = dict[str, dict[str, Any]]
 class Side:
     """What one run looked like: to the program, to the API, and to the gateway's journal."""
 
-    outcomes: Outcomes
-    heard: dict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
+    outcomes: Outcomes = field(repr=False)
+    heard: dict[str, list[Received]] = field(default_factory=lambda: defaultdict(list), repr=False)
     """By `mode/name`: every attempt that came to the simulator."""
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def outcome(self, mode: str, name: str) -> Any:
         """What the program saw, without what is new each time."""
@@ -81,7 +81,8 @@ def _environment() -> dict[str, str]:
         upper = name.upper()
         return not (upper.startswith(("ANTHROPIC_", "PYTHON")) or upper.endswith("_PROXY"))
 
-    return {name: value for name, value in os.environ.items() if harmless(name)}
+    kept = {name: value for name, value in os.environ.items() if harmless(name)}
+    return kept | {"PYTHONHASHSEED": "0"}  # some SDKs keep header names in sets
 
 
 @asynccontextmanager
@@ -135,12 +136,13 @@ def lasting(outcome: Any) -> Any:
     return json.loads(_NEW_EACH_TIME.sub(r"\1", json.dumps(outcome)))
 
 
-_OF_THE_CONNECTION = frozenset({b"host", b"connection", b"content-length", b"accept-encoding"})
+_OF_THE_CONNECTION = frozenset(
+    {b"host", b"connection", b"content-length", b"accept-encoding", b"cookie"}
+)
+"""Cookies are of a host: those that SDKs keep are not sent on (`tidegate.wire.headers`)."""
 
 
 def as_sent(received: Received) -> tuple[str, str, list[tuple[bytes, bytes]], bytes]:
     """Return a request as it came, without what belongs to one connection."""
-    headers = [
-        pair for pair in received.raw_headers if pair[0].lower() not in _OF_THE_CONNECTION
-    ]
+    headers = [pair for pair in received.raw_headers if pair[0].lower() not in _OF_THE_CONNECTION]
     return received.method, received.target, headers, received.body
