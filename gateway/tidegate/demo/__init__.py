@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import re
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,6 +93,8 @@ async def _demo(places: Places, seconds: float | None, *, temporary: bool) -> in
     tally.read()
     report = verify(places.journal)
     screen.summary(tally, report, seconds=SystemClock().now() - began)
+    if code:
+        print(f"the gateway ended with {code}:\n  {gateway.last_words()}", file=sys.stderr)
     return 0 if code == 0 and report.sound and not report.open else 1
 
 

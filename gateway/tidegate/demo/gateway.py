@@ -124,20 +124,16 @@ class Gateway:
 
     async def stop(self, hurry: asyncio.Event) -> int:
         """Let it drain, for no longer than `STOP_S`, or `hurry`; return the exit code."""
-        early = self._process.returncode
-        if early is not None:
-            print(f"the gateway ended with {early}:\n  {self.last_words()}", file=sys.stderr)
-            return early or 1
-        self._process.terminate()
         ended = asyncio.ensure_future(self._process.wait())
+        if self._process.returncode is None:
+            self._process.terminate()
         hurried = asyncio.ensure_future(hurry.wait())
         await asyncio.wait((ended, hurried), timeout=STOP_S, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not ended.done():
             # The second signal: it stops at once, and takes its processes with it.
             self._process.terminate()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(ended), 5)
+            await asyncio.wait((ended,), timeout=STOP_S)
         if not ended.done():
             self._process.kill()
         return await ended
