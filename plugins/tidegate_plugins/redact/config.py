@@ -56,7 +56,7 @@ class RedactConfig(PluginConfig, frozen=True):
     pii: tuple[Pii, ...] = ()
     key: Key | None = None
     """None: generated once and kept in the state directory."""
-    deadline_ms: Count = 2000
+    deadline_ms: Count = 5000
     """For one body, waiting for a thread included."""
     on_timeout: Literal["refuse", "admit"] = "refuse"
     window_timeout_ms: Count = 500

@@ -6,6 +6,7 @@ import string
 from dataclasses import dataclass
 
 ALPHABETS = {
+    "xs": "x",
     "digits": string.digits,
     "hex": "0123456789abcdef",
     "HEX": "0123456789ABCDEF",

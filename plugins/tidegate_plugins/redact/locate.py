@@ -3,39 +3,42 @@
 The n-th string of the document (keys count too) is the n-th string literal of the bytes.
 """
 
-import re
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tidegate_plugins.redact.placeholder import Span
 from tidegate_plugins.redact.unescape import unescape
 from tidegate_plugins.redact.walk import Path
-
-_LITERAL = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 Tree = dict["str | int", Any]
 """Wanted paths, by their tokens; a wanted string is its own path instead of a tree."""
 
 
-def literals(raw: bytes, document: Any, paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+def literals(raw: bytes, document: Any, paths: Iterable[Path]) -> dict[Path, Span]:
     """Return, for each path to a string, the span inside of its quotes."""
     numbers = dict(_numbers(document, _tree(paths)))
     if not numbers:
         return {}
-    found = {}
-    last = max(numbers)
-    for number, match in enumerate(_LITERAL.finditer(raw)):
-        if number in numbers:
-            found[numbers[number]] = (match.start() + 1, match.end() - 1)
-        if number == last:
-            break
-    return found
+    quotes = _quotes(raw)
+    return {path: (quotes[2 * n] + 1, quotes[2 * n + 1]) for n, path in numbers.items()}
 
 
-def inside(raw: bytes, literal: tuple[int, int], start: int, end: int) -> tuple[int, int]:
-    """Return where the bytes `[start, end)` of a string's UTF-8 stand in the body."""
+def inside(raw: bytes, literal: Span, spans: Iterable[Span]) -> list[Span]:
+    """Return where spans of a string's UTF-8 stand in the body."""
     begin, stop = literal
-    first, last = unescape(raw[begin:stop]).written(start, end)
-    return begin + first, begin + last
+    text = unescape(raw[begin:stop])
+    found = [text.written(start, end) for start, end in spans]
+    return [(begin + start, begin + end) for start, end in found]
+
+
+def _quotes(raw: bytes) -> list[int]:
+    """Return where the quotes of string literals stand, opening and closing in turn.
+
+    Escaped quotes are painted over first: a run of backslashes pairs up from its left.
+    """
+    parts = raw.replace(rb"\\", b"__").replace(rb"\"", b"__").split(b'"')
+    return [at + i for i, at in enumerate(itertools.accumulate(map(len, parts)))]
 
 
 def _tree(paths: Iterable[Path]) -> Tree:

@@ -3,7 +3,8 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from bisect import bisect_right
+from operator import itemgetter
 
 Span = tuple[int, int]
 
@@ -21,22 +22,21 @@ def placeholder(label: str, digest_hex: str) -> bytes:
     return f"[REDACTED:{label}:{digest_hex[:10]}]".encode()
 
 
-def around(data: bytes, spans: Iterable[Span], shortest: int = 4) -> list[Span]:
-    """Return the spans without the placeholders in them, and without crumbs."""
-    holes = [match.span() for match in PATTERN.finditer(data)] if b"[REDACTED:" in data else []
-    if not holes:
-        return list(spans)
-    pieces = [piece for span in spans for piece in _without(span, holes)]
-    return [(start, end) for start, end in pieces if end - start >= shortest]
+def holes(data: bytes) -> list[Span]:
+    """Return where placeholders stand in a text."""
+    return [match.span() for match in PATTERN.finditer(data)] if b"[REDACTED:" in data else []
 
 
-def _without(span: Span, holes: list[Span]) -> list[Span]:
+def around(span: Span, found: list[Span], shortest: int = 4) -> list[Span]:
+    """Return the pieces of a span between the placeholders in it, without crumbs."""
+    if not found:
+        return [span]
     at, end = span
     pieces = []
-    for hole_start, hole_end in holes:
-        if hole_end <= at or hole_start >= end:
-            continue
+    for hole_start, hole_end in found[bisect_right(found, at, key=itemgetter(1)) :]:
+        if hole_start >= end:
+            break
         pieces.append((at, hole_start))
         at = hole_end
     pieces.append((at, end))
-    return [(start, stop) for start, stop in pieces if start < stop]
+    return [(start, stop) for start, stop in pieces if stop - start >= shortest]

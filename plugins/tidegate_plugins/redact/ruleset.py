@@ -112,14 +112,16 @@ def _conditions(rule: Rule, rules: RuleSet) -> list[str]:
             found.append(f"containsAny({_VALUE}, {json.dumps(ignore['contains'])})")
         if "patterns" in ignore:
             found.append(_matches(ignore["patterns"]))
+        if "around" in ignore:
+            found.append(_matches(ignore["around"], 'finding["match"]'))
     if rule.random:
         found.append(f"failsTokenEfficiency({_VALUE})")
     found += [f"not {_matches([need])}" for need in rule.needs]
     return found
 
 
-def _matches(patterns: Iterable[str]) -> str:
-    return f"matchesAny({_VALUE}, [{', '.join(f'`{pattern}`' for pattern in patterns)}])"
+def _matches(patterns: Iterable[str], subject: str = _VALUE) -> str:
+    return f"matchesAny({subject}, [{', '.join(f'`{pattern}`' for pattern in patterns)}])"
 
 
 def _engine_pii(rule: Rule) -> dict[str, Any]:

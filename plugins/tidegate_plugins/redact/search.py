@@ -5,11 +5,13 @@ again finds nothing new. So a message is redacted alike in every later request.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from tidegate_plugins.redact.engine import Engine, Finding
-from tidegate_plugins.redact.placeholder import around
+from tidegate_plugins.redact.placeholder import around, holes
 from tidegate_plugins.redact.unescape import WORTH, Unescaped, unescape
 
 WINDOW = 65_536
@@ -62,11 +64,11 @@ def _round(data: bytes, key: bytes, look: Look) -> list[Secret]:
     findings = [*_with_key(data, key, look), *_through_escapes(data, look)]
     if not findings:
         return []
-    spans = _merge(_whole_characters(data, findings))
+    gone = holes(data)
     return [
         Secret(start, end, finding.rule, _label(data[start:end], look))
-        for finding in spans
-        for start, end in around(data, [finding[:2]])
+        for finding in _merge(_whole_characters(data, findings))
+        for start, end in around(finding[:2], gone)
     ]
 
 
@@ -163,7 +165,7 @@ def _covered(data: bytes, secrets: list[Secret], cover: Cover) -> tuple[bytes, l
 
 def _moved(secret: Secret, back: list[_Back]) -> Secret:
     """A secret that lies between placeholders, as it lies in the original."""
-    start = next(b for b in reversed(back) if b.at <= secret.start)
+    start = back[bisect_right(back, secret.start, key=attrgetter("at")) - 1]
     shift = start.origin - start.at
     return secret._replace(start=secret.start + shift, end=secret.end + shift)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from tidegate.plugin import Admit, Decision, Note, Refuse
 from tidegate.wire.body import Body, Edit
@@ -11,7 +12,7 @@ from tidegate_plugins.redact.engine import CATALOGUE
 from tidegate_plugins.redact.locate import inside, literals
 from tidegate_plugins.redact.placeholder import digest, placeholder
 from tidegate_plugins.redact.scan import Hit
-from tidegate_plugins.redact.walk import Place, pointer
+from tidegate_plugins.redact.walk import Path, Place, pointer
 
 MOST_NOTES = 200
 """Findings that one record names; how many more there were is said in one line."""
@@ -104,13 +105,21 @@ def _matches(pattern: str, where: str) -> bool:
 def _edits(body: Body, outcome: _Outcome) -> tuple[Edit, ...]:
     if not outcome.edits:
         return ()
-    spans = literals(body.raw, body.document, {hit.leaf.path for hit, _, _ in outcome.edits})
-    found = []
-    for hit, where, text in outcome.edits:
-        literal = spans[hit.leaf.path]
-        start, end = inside(body.raw, literal, hit.secret.start, hit.secret.end)
-        found.append(Edit(where, hit.secret.rule, start, end, text.encode()))
-    return tuple(found)
+    by_string = {path: list(group) for path, group in groupby(outcome.edits, _path_of)}
+    where = literals(body.raw, body.document, by_string)
+    return tuple(
+        Edit(pointed, hit.secret.rule, start, end, text.encode())
+        for path, group in by_string.items()
+        for (hit, pointed, text), (start, end) in zip(
+            group,
+            inside(body.raw, where[path], [hit.secret[:2] for hit, _, _ in group]),
+            strict=True,
+        )
+    )
+
+
+def _path_of(edit: tuple[Hit, str, str]) -> Path:
+    return edit[0].leaf.path
 
 
 _WHY = {

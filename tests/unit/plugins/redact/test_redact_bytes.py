@@ -60,5 +60,5 @@ def test_literals_of_nothing() -> None:
 
 def test_inside_counts_in_utf8() -> None:
     raw = '{"k": "é\\u00e9abc"}'.encode()
-    start, end = inside(raw, (7, len(raw) - 2), 4, 7)
+    ((start, end),) = inside(raw, (7, len(raw) - 2), [(4, 7)])
     assert raw[start:end] == b"abc"

@@ -6,7 +6,7 @@ import pytest
 
 from redacting import KEY, engine, github, secret
 from tidegate_plugins.redact.engine import EngineTimeout, Finding
-from tidegate_plugins.redact.placeholder import PATTERN, around, digest, placeholder
+from tidegate_plugins.redact.placeholder import PATTERN, around, digest, holes, placeholder
 from tidegate_plugins.redact.search import OVERLAP, WINDOW, context, search
 
 
@@ -150,6 +150,6 @@ def test_what_may_stand_as_context(key: str, used: bool) -> None:
 def test_around_leaves_placeholders_out() -> None:
     data = b"abcdef" + STAND_IN.encode() + b"ghijkl--"
     size = len(STAND_IN)
-    assert around(data, [(2, 10 + size)]) == [(2, 6), (6 + size, 10 + size)]
-    assert around(data, [(5, 8 + size)]) == []
+    assert around((2, 10 + size), holes(data)) == [(2, 6), (6 + size, 10 + size)]
+    assert around((5, 8 + size), holes(data)) == []
     assert PATTERN.fullmatch(STAND_IN.encode())

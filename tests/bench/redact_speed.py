@@ -1,0 +1,101 @@
+"""What the redact plugin costs, as a ratio to decoding the same body in the same run.
+
+    python tests/bench/redact_speed.py [DIRECTORY]
+
+Bodies are conversations full of tool results, which hold files of the directory (the
+installed packages unless given). `cold`: nothing remembered; `warm`: seen before.
+"""
+
+import functools
+import random
+import statistics
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import msgspec
+
+from redacting import KEY, dumps, engine, github, policy, request
+from tidegate.clock import SystemClock
+from tidegate_plugins.redact import scanner
+from tidegate_plugins.redact.scan import Deadline
+from tidegate_plugins.redact.verdict import decide
+
+FAR = Deadline(SystemClock(), 10**30, 10)
+CHANCE = random.Random(20_261)
+SIZES = ((1_000, 200), (100_000, 30), (1_000_000, 9), (10_000_000, 3))
+
+
+@functools.cache
+def files(folder: str) -> list[Path]:
+    found = sorted(path for path in Path(folder).rglob("*.py") if path.stat().st_size > 500)
+    CHANCE.shuffle(found)
+    return found
+
+
+def conversation(folder: str, size: int, secrets: int) -> bytes:
+    """A coding session of about `size` bytes, with that many tokens in its tool results."""
+    turns: list[dict[str, object]] = []
+    results: list[str] = []
+    for path in files(folder):
+        room = size - sum(map(len, results)) - 320 * len(results)
+        if room < 200:
+            break
+        results.append(
+            path.read_text(errors="replace")[: min(CHANCE.choice([500, 2000, 8000, 20000]), room)]
+        )
+    for k in range(secrets):
+        i = CHANCE.randrange(len(results))
+        at = CHANCE.randrange(len(results[i]))
+        results[i] = f"{results[i][:at]}\n{github(k)}\n{results[i][at:]}"
+    for i, text in enumerate(results):
+        use = {
+            "type": "tool_use",
+            "id": f"toolu_{i}",
+            "name": "Read",
+            "input": {"file_path": f"/src/{i}.py"},
+        }
+        turns.append(
+            {"role": "assistant", "content": [{"type": "text", "text": f"File {i} next."}, use]}
+        )
+        result = {"type": "tool_result", "tool_use_id": f"toolu_{i}", "content": text}
+        turns.append({"role": "user", "content": [result]})
+    return dumps({"model": "m", "max_tokens": 1, "messages": turns})
+
+
+def median_ms(work: Callable[[], object], times: int) -> float:
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1e3
+
+
+def main() -> None:
+    folder = sys.argv[1] if len(sys.argv) > 1 else sysconfig.get_paths()["purelib"]
+    book = policy().book
+    print("bytes      secrets  decode ms  cold ms  x decode  warm ms  x decode")
+    for size, times in SIZES:
+        for secrets in (0, 10):
+            body = request(conversation(folder, size, secrets)).body
+            known = scanner(engine(), KEY, 131_072)
+
+            def evaluate(fresh: bool, body=body, known=known) -> object:
+                one = scanner(engine(), KEY, 131_072) if fresh else known
+                return decide(book, body, one.scan(body.document, FAR), "none")
+
+            evaluate(fresh=False)
+            decode = median_ms(lambda body=body: msgspec.json.decode(body.raw), times)
+            cold, warm = (
+                median_ms(lambda fresh=fresh: evaluate(fresh), times) for fresh in (True, False)
+            )
+            print(f"{len(body.raw):>10} {secrets:>7} {decode:>10.3f} {cold:>8.2f} {cold / decode:>9.1f} {warm:>8.2f} {warm / decode:>9.1f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
