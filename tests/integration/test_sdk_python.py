@@ -39,12 +39,8 @@ def test_the_same_as_without_a_gateway(sides: Sides, mode: str, scenario: Scenar
     expected = direct.outcome(mode, scenario.name)
     assert scenario.wants in (*expected, "either"), expected
     assert through.outcome(mode, scenario.name) == expected
-    assert len(direct.heard[name]) == scenario.attempts * _calls(scenario)
+    assert len(direct.heard[name]) == scenario.requests
     assert list(map(as_sent, through.heard[name])) == list(map(as_sent, direct.heard[name]))
-
-
-def _calls(scenario: Scenario) -> int:
-    return 2 if scenario.call in ("tools", "twice") else 1
 
 
 def test_every_attempt_is_recorded_once(sides: Sides) -> None:

@@ -68,6 +68,7 @@ async def gateway(
     }
     config, chosen = resolve(toml, flags)
     clock = SystemClock()
+    directory.mkdir(parents=True, exist_ok=True)
     generation = await open_generation(config, chosen, clock=clock, worker=0)
     fsync = config.journal.durability == "fsync"
     writer = Writer(directory, "w0-1", clock, fsync=fsync)

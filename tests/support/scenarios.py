@@ -28,6 +28,12 @@ class Scenario:
     wants: str = "result"
     """`result`, `error`, or `either` where it depends on the SDK."""
     attempts: int = 1
+    """Of each request in it."""
+
+    @property
+    def requests(self) -> int:
+        """How many the API gets."""
+        return self.attempts * (2 if self.call in ("tools", "twice") else 1)
 
     def plan(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,6 +76,7 @@ SEARCH: dict[str, Any] = {"type": "web_search_20250305", "name": "web_search"}
 PICTURE = {"type": "base64", "media_type": "image/png", "data": _png()}
 LINK = {"type": "url", "url": "https://example.com/tide.png"}
 THINK = {"type": "enabled", "budget_tokens": 1024}
+UNHEARD_OF = {"type": "tool", "name": "unheard_of"}
 QUESTION = {"type": "text", "text": "What does it show?"}
 LONG_SYSTEM = [
     {"type": "text", "text": "You know the sea. " * 40, "cache_control": {"type": "ephemeral"}},
@@ -130,7 +137,7 @@ ANSWERED = [
 
 REFUSED = [
     Scenario("error-400", "create", ask(), "error=400", wants="error"),
-    Scenario("error-400-real", "create", ask(max_tokens=10**6), wants="error"),
+    Scenario("error-400-real", "create", ask(tool_choice=UNHEARD_OF), wants="error"),
     Scenario("error-400-stream", "stream", ask(), "error=400", wants="error"),
     Scenario("error-401", "create", ask(), "error=401", wants="error"),
     Scenario("error-402", "create", ask(), "error=402", wants="error"),

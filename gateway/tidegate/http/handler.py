@@ -159,9 +159,6 @@ class Handler:
             course.at.admitted = time.monotonic_ns()
         if admission.refusal is not None and admission.refused_by is not None:
             raise Refusal(admission.refusal, plugin=admission.refused_by.plugin)
-        if admission.credential_consumed and generation.credential is None:
-            message = "this key opens the gateway only, and the gateway has no upstream credential; its operator must set `upstream.credential`"
-            raise refuse(500, message, "no_upstream_credential")
 
     async def _read(self, request: web.BaseRequest, course: Course, max_body_bytes: int) -> bytes:
         check_body_headers(request, max_body_bytes)
@@ -244,12 +241,14 @@ class Handler:
         if course.digests is not None:
             course.digests.request_out = hashlib.sha256(body).hexdigest()
         route = course.exchange.route
+        consumed = course.admission is not None and course.admission.credential_consumed
         target = (pool.prefix + route.target).encode("utf-8", "surrogateescape")
         start = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), target, pool.authority)
         return upstream_head(
             request.raw_headers,
             start,
             credential=_credential(generation),
+            forward=not consumed,
             length=len(body) if route.kind in GOVERNED_BODIES else None,
         )
 

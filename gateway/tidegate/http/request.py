@@ -158,14 +158,17 @@ def upstream_head(
     start: bytes,
     *,
     credential: Pair | None,
+    forward: bool,
     length: int | None,
 ) -> bytes:
     """Return the request head for the upstream: all end-to-end headers, in their order.
 
     `start` is the request line with Host. `credential` replaces whatever the caller sent;
-    None forwards the caller's own. `length` is that of the body, if there is one.
+    without one the caller's own goes, if it is to `forward`: a key of this gateway is not.
+    `length` is that of the body, if there is one.
     """
     stop = headers.REQUEST_STOP | headers.connection_options(pairs)
+    forward = forward and credential is None
     kept: list[Pair] = []
     for pair in pairs:
         name = pair[0].lower()
@@ -173,7 +176,7 @@ def upstream_head(
             kept.append(pair)
         elif name == b"accept-encoding":
             kept.append((pair[0], headers.accept_encoding(pair[1])))
-        elif name in headers.CREDENTIALS and credential is None and pair[1].strip():
+        elif forward and name in headers.CREDENTIALS and pair[1].strip():
             kept.append(pair)
     if credential is not None:
         kept.append(credential)
