@@ -31,25 +31,26 @@ class Generation:
         """The gateway's own upstream credential; None where the caller's is forwarded."""
         self.stack = stack
         """What is to be closed with it; others may add their part."""
-        self._leases = 0
+        self.leases = 0
+        """Exchanges that still run under it."""
         self._retired = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     def lease(self) -> None:
         """Keep everything open until `release`."""
-        self._leases += 1
+        self.leases += 1
         self._idle.clear()
 
     def release(self) -> None:
         """Give one lease back."""
-        self._leases -= 1
-        if not self._leases:
+        self.leases -= 1
+        if not self.leases:
             self._idle.set()
 
     async def retire(self) -> None:
         """Wait for the last lease, then close everything."""
-        while self._leases:
+        while self.leases:
             await self._idle.wait()
         await self.stack.aclose()
 
