@@ -15,8 +15,6 @@ from tidegate.wire import headers
 from tidegate.wire.framing import LAST_CHUNK, Framing, Length, UntilClose, chunk
 from tidegate.wire.meter import Meter, SilentMeter, meter_for
 
-LIMITS = b"anthropic-ratelimit-"
-
 
 class Relay:
     """Receives one answer and passes it on."""
@@ -86,7 +84,7 @@ class Relay:
         self._last_ns = self._at.upstream_head = time.monotonic_ns()
         self._framing = head.framing
         self._course.status = head.status
-        self._meter = self._read_head(head)
+        self._meter = self._read_head(head.fields)
         self._first = self._client_head(head)
         if self._timer is not None:
             self._timer.cancel()
@@ -147,23 +145,13 @@ class Relay:
         self._first = None
         self._at.first_byte = time.monotonic_ns()
 
-    def _read_head(self, head: Head) -> Meter:
-        found = {name.lower(): value for name, value in head.headers}
-        course = self._course
-        course.upstream_request_id = _text(found.get(b"request-id"))
-        limits = {
-            name[len(LIMITS) :].decode("latin-1"): value.decode("latin-1")[:40]
-            for name, value in found.items()
-            if name.startswith(LIMITS)
-        }
-        course.upstream_limits = limits or None
-        media = found.get(b"content-type", b"").decode("latin-1")
-        return meter_for(media, found.get(b"content-encoding", b"").decode("latin-1"))
+    def _read_head(self, fields: headers.Answer) -> Meter:
+        self._course.upstream_request_id = fields.request_id
+        self._course.upstream_limits = fields.limits
+        return meter_for(fields.content_type, fields.content_encoding)
 
     def _client_head(self, head: Head) -> bytes:
-        dropped = headers.HOP_BY_HOP | headers.connection_options(head.headers)
-        kept = [pair for pair in head.headers if pair[0].lower() not in dropped]
-        kept += self._own
+        kept = [*head.fields.kept, *self._own]
         if isinstance(head.framing, UntilClose):
             self._again = not self._http10
         if not self._http10 and not isinstance(head.framing, Length):
@@ -199,7 +187,3 @@ class Relay:
             what = "silent" if begun else "without an answer"
             error = UpstreamError(f"the upstream was {what} for {limit:g} s", "upstream_timeout")
             self.failed(error)
-
-
-def _text(value: bytes | None) -> str | None:
-    return value.decode("latin-1")[:128] if value is not None else None

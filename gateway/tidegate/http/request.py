@@ -1,7 +1,7 @@
 """The client's request: who presents what, its body, and the head that goes upstream."""
 
+import random
 import re
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
 from aiohttp import web
@@ -87,10 +87,11 @@ _TRACEPARENT = re.compile(
 
 def trace_of(traceparent: str) -> Trace:
     """Return the exchange's place in the caller's trace, or in one of its own."""
-    span_id = secrets.token_hex(8)
-    match = _TRACEPARENT.fullmatch(traceparent.strip())
+    # Ids of traces need to be unique, not to be secret.
+    span_id = f"{random.getrandbits(64) or 1:016x}"
+    match = _TRACEPARENT.fullmatch(traceparent.strip()) if traceparent else None
     if match is None:
-        return Trace(trace_id=secrets.token_hex(16), span_id=span_id)
+        return Trace(f"{random.getrandbits(128) or 1:032x}", span_id)
     return Trace(match[1], span_id, parent_id=match[2], flags=int(match[3], 16))
 
 
@@ -167,7 +168,7 @@ def upstream_head(
     without one the caller's own goes, if it is to `forward`: a key of this gateway is not.
     `length` is that of the body, if there is one.
     """
-    stop = headers.REQUEST_STOP | headers.connection_options(pairs)
+    stop, private = headers.REQUEST_STOP, headers.NO_OPTIONS
     forward = forward and credential is None
     kept: list[Pair] = []
     for pair in pairs:
@@ -178,6 +179,10 @@ def upstream_head(
             kept.append((pair[0], headers.accept_encoding(pair[1])))
         elif forward and name in headers.CREDENTIALS and pair[1].strip():
             kept.append(pair)
+        elif name == b"connection":
+            private |= headers.options(pair[1])
+    if private:
+        kept = [pair for pair in kept if pair[0].lower() not in private]
     if credential is not None:
         kept.append(credential)
     if length is not None:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from aiohttp.http import HttpProcessingError, HttpResponseParser
 
 from tidegate.config import Upstream
+from tidegate.wire import headers
 from tidegate.wire.framing import Chunked, Framing, FramingError, Length, UntilClose
-from tidegate.wire.headers import Pair
 
 MAX_HEAD_BYTES = 64 * 1024
 """More than any CDN in front of an API adds."""
@@ -38,7 +38,7 @@ class Head:
 
     status: int
     reason: str
-    headers: tuple[Pair, ...]
+    fields: headers.Answer
     framing: Framing
 
 
@@ -155,12 +155,11 @@ class Connection(asyncio.Protocol):
                 break
             if message.code == 101:
                 raise ValueError("it switches protocols, which nobody asked for")
-        framing = _framing(message)
+        fields = headers.answer(message.raw_headers)
+        framing = _framing(message.code, fields)
         self._close = message.should_close or isinstance(framing, UntilClose)
         self._framing = framing
-        receiver.head(
-            Head(message.code, message.reason, message.raw_headers, framing), more=bool(data)
-        )
+        receiver.head(Head(message.code, message.reason, fields, framing), more=bool(data))
         return data
 
     def _read_body(self, framing: Framing, data: bytes, receiver: Receiver) -> None:
@@ -226,21 +225,19 @@ def _parse_head(data: bytes, loop: asyncio.AbstractEventLoop) -> Any:
     return messages[0][0]
 
 
-def _framing(message: Any) -> Framing:
+def _framing(status: int, fields: headers.Answer) -> Framing:
     """Return how the body is delimited (RFC 9112 section 6.3)."""
-    lengths = {value for name, value in message.raw_headers if name.lower() == b"content-length"}
-    codings = [v for name, v in message.raw_headers if name.lower() == b"transfer-encoding"]
-    if message.code in (204, 304):
+    if status in (204, 304):
         return Length(0)
-    if codings:
-        if [coding.strip().lower() for coding in codings] != [b"chunked"] or lengths:
+    if fields.codings:
+        if [coding.strip().lower() for coding in fields.codings] != [b"chunked"] or fields.lengths:
             raise ValueError("its transfer coding is not plain chunked")
         return Chunked()
-    if not lengths:
+    if not fields.lengths:
         return UntilClose()
-    (length,) = lengths  # several that differ: ValueError
-    if not length.isdigit():
-        raise ValueError("its content length is not a number")
+    length = fields.lengths[0]
+    if not length.isdigit() or any(other != length for other in fields.lengths):
+        raise ValueError("its content length is not one number")
     return Length(int(length))
 
 

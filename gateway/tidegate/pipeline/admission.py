@@ -1,7 +1,9 @@
 """Admission: the whole policy of "fail closed". A request leaves only if every policy says so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from tidegate.exchange import Credential, Exchange, Principal, Request
 from tidegate.pipeline.host import Link, Verdict, ask

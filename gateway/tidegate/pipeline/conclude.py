@@ -247,26 +247,27 @@ def _sha256(digests: Digests | None) -> Sha256 | None:
 
 def _timing(at: Stamps) -> Timing:
     start = at.start
-
-    def since(stamp: int) -> float | None:
-        return round((stamp - start) / 1e6, 3) if stamp else None
-
     request = _between(at.body, at.admitted) + _between(at.connected, at.dispatched)
     response = _between(at.upstream_head, at.first_byte)
     return Timing(
-        admit=since(at.admitted),
-        dispatched=since(at.dispatched),
-        upstream_head=since(at.upstream_head),
-        first_byte=since(at.first_byte),
-        first_token=since(at.first_token),
-        last_byte=since(at.last_byte),
-        total=since(at.end) or 0.0,
-        overhead=round(request + response, 3),
-        overhead_request=request,
-        overhead_response=response,
-        connect=_between(at.admitted, at.connected) if at.connected else None,
+        _since(start, at.admitted),
+        _since(start, at.dispatched),
+        _since(start, at.upstream_head),
+        _since(start, at.first_byte),
+        _since(start, at.first_token),
+        _since(start, at.last_byte),
+        _since(start, at.end) or 0.0,
+        round(request + response, 3),
+        request,
+        response,
+        _between(at.admitted, at.connected) if at.connected else None,
     )
 
 
+def _since(start: int, stamp: int) -> float | None:
+    """Milliseconds, to the microsecond."""
+    return (stamp - start) // 1000 / 1000 if stamp else None
+
+
 def _between(earlier: int, later: int) -> float:
-    return round((later - earlier) / 1e6, 3) if later and earlier else 0.0
+    return (later - earlier) // 1000 / 1000 if later and earlier else 0.0

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 Pair = tuple[bytes, bytes]
 
 HOP_BY_HOP = frozenset(
@@ -34,12 +36,16 @@ REQUEST_OWN = HOP_BY_HOP | {
 REQUEST_STOP = REQUEST_OWN | CREDENTIALS | {b"accept-encoding"}
 
 
-def connection_options(headers: Iterable[Pair]) -> frozenset[bytes]:
-    """Return the header names that `Connection` declares hop-by-hop, in lower case."""
-    options = [value for name, value in headers if name.lower() == b"connection"]
-    if not options:
-        return frozenset()
-    return frozenset(item.strip().lower() for item in b",".join(options).split(b","))
+NO_OPTIONS: frozenset[bytes] = frozenset()
+_COMMON_OPTIONS = frozenset((b"", b"keep-alive", b"close"))
+
+
+def options(connection: bytes) -> frozenset[bytes]:
+    """Return the header names that a `Connection` value declares hop-by-hop, in lower case."""
+    if connection in (b"keep-alive", b"close"):
+        return NO_OPTIONS
+    named = frozenset(option.strip().lower() for option in connection.split(b","))
+    return named - _COMMON_OPTIONS
 
 
 def encode(headers: Iterable[Pair]) -> bytes:
@@ -71,6 +77,56 @@ def content_type(value: str) -> tuple[str, str]:
     return media.strip().lower(), charset
 
 
-def first(headers: Sequence[Pair], name: bytes) -> bytes | None:
-    """Return the value of the first header of that (lower case) name."""
-    return next((value for key, value in headers if key.lower() == name), None)
+RATE_LIMITS = b"anthropic-ratelimit-"
+
+
+class Answer(msgspec.Struct):
+    """The headers of an answer, sorted out in one pass."""
+
+    kept: list[Pair]
+    """Those that travel on, in order."""
+    lengths: list[bytes]
+    codings: list[bytes]
+    """Transfer codings."""
+    content_type: str = ""
+    content_encoding: str = ""
+    request_id: str | None = None
+    limits: dict[str, str] | None = None
+    """Rate limits by what follows `anthropic-ratelimit-`."""
+
+
+_NOTED = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding", b"request-id"}
+
+
+def answer(pairs: Sequence[Pair]) -> Answer:
+    """Return what matters of an answer's headers, and which of them travel."""
+    found = Answer([], [], [])
+    private = NO_OPTIONS
+    for pair in pairs:
+        name = pair[0].lower()
+        if name in _NOTED:
+            if name == b"connection":
+                private |= options(pair[1])
+            elif name == b"transfer-encoding":
+                found.codings.append(pair[1])
+            if name in HOP_BY_HOP:
+                continue
+            _note(found, name, pair[1])
+        elif name.startswith(RATE_LIMITS):
+            limits = found.limits = found.limits or {}
+            limits[name[len(RATE_LIMITS) :].decode("latin-1")] = pair[1][:40].decode("latin-1")
+        found.kept.append(pair)
+    if private:
+        found.kept = [pair for pair in found.kept if pair[0].lower() not in private]
+    return found
+
+
+def _note(found: Answer, name: bytes, value: bytes) -> None:
+    if name == b"content-length":
+        found.lengths.append(value)
+    elif name == b"content-type":
+        found.content_type = value.decode("latin-1")
+    elif name == b"content-encoding":
+        found.content_encoding = value.decode("latin-1")
+    else:
+        found.request_id = value[:128].decode("latin-1")

@@ -1,14 +1,14 @@
 """The Messages schema as far as the gateway reads it: the request's view."""
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from tidegate.wire.body import BodyError
 from tidegate.wire.routes import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """The few fields of a request that decide what leaves. Types are checked."""
 
     model: str | None = None

@@ -5,7 +5,6 @@ meter, and `Reading.stopped` says why.
 """
 
 import zlib
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -19,8 +18,7 @@ MAX_INFLATED_BYTES = 256 * 1024 * 1024
 """Of a compressed answer, so that no upstream can keep the meter busy for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What an answer said of itself."""
 
     usage: dict[str, Any] | None = None
@@ -294,7 +292,7 @@ class InflatingMeter:
 
     def finish(self) -> Reading:
         reading = self._meter.finish()
-        return replace(reading, stopped=self._stopped or reading.stopped)
+        return msgspec.structs.replace(reading, stopped=self._stopped or reading.stopped)
 
 
 def meter_for(content_type: str, coding: str) -> Meter:

@@ -5,8 +5,10 @@ and forwarding. The query never takes part.
 """
 
 import enum
+import functools
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 
 class Kind(enum.StrEnum):
@@ -28,8 +30,7 @@ LOCAL = frozenset({Kind.PROBE, Kind.OPTIONS})
 """Kinds that the gateway answers itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where a request goes. `path` and `query` are as they came, to be sent on verbatim."""
 
     kind: Kind
@@ -57,6 +58,7 @@ _MODEL_PATH = re.compile(r"/v1/models/[A-Za-z0-9][A-Za-z0-9._:@\[\]-]{0,199}")
 _MODEL_METHODS = {"GET": Kind.MODEL}
 
 
+@functools.lru_cache(maxsize=256)
 def resolve(method: str, target: str) -> Route:
     """Return the route of a raw request target, such as `/v1/messages?beta=true`.
 
