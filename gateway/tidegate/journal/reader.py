@@ -13,6 +13,10 @@ READ_BYTES = 1024 * 1024
 Position = dict[str, tuple[int, int]]
 """Writer name to its segment's sequence number, and the offset there of the next record."""
 
+ENDED = -1
+"""The offset once a writer's closing record has been read: its files need no further look."""
+
+_END = b'{"kind":"end"'
 _NAME = re.compile(r"(?P<writer>[a-z0-9-]+)\.(?P<sequence>\d{6})\.jsonl")
 
 
@@ -45,6 +49,11 @@ def lines(path: Path, offset: int = 0) -> Iterator[bytes]:
                 yield line
 
 
+def ends(line: bytes) -> bool:
+    """Whether this is a writer's closing record."""
+    return line.startswith(_END)
+
+
 class Tail:
     """Follows a whole journal. Within a writer the order is kept; among writers it is free."""
 
@@ -52,17 +61,27 @@ class Tail:
         self._directory = directory
         self.position: Position = dict(position or {})
         """What has been read. Save it to go on from there."""
+        self.at_end = False
+        """Whether the last `read` returned all there was when it began."""
 
     def read(self, max_bytes: int = READ_BYTES) -> list[bytes]:
-        """Return the next lines, about `max_bytes` of them; none if there are none now."""
+        """Return the next lines, about `max_bytes` of them; none if there are none now.
+
+        Raises:
+            OSError: a segment cannot be read. The position is that of the last whole `read`.
+        """
         found: list[bytes] = []
         present = _by_writer(segments(self._directory))
-        for writer in self.position.keys() - present.keys():
-            del self.position[writer]  # removed by retention
+        position = {writer: at for writer, at in self.position.items() if writer in present}
+        left = max_bytes
         for writer, sequences in present.items():
-            self._read_writer(writer, sequences, max_bytes, found)
-            if sum(map(len, found)) >= max_bytes:
+            if position.get(writer, (0, 0))[1] == ENDED:
+                continue
+            if left <= 0:
                 break
+            left -= self._read_writer(writer, sequences, left, found, position)
+        self.position = position
+        self.at_end = left > 0
         return found
 
     def lag_bytes(self) -> int:
@@ -70,28 +89,42 @@ class Tail:
         lag = 0
         for segment in segments(self._directory):
             sequence, offset = self.position.get(segment.writer, (0, 0))
-            if segment.sequence >= sequence:
+            if offset != ENDED and segment.sequence >= sequence:
                 size = segment.path.stat().st_size
                 lag += size - (offset if segment.sequence == sequence else 0)
         return lag
 
     def _read_writer(
-        self, writer: str, sequences: list[int], max_bytes: int, found: list[bytes]
-    ) -> None:
-        sequence, offset = self.position.get(writer, (sequences[0], 0))
+        self,
+        writer: str,
+        sequences: list[int],
+        max_bytes: int,
+        found: list[bytes],
+        position: Position,
+    ) -> int:
+        """Add a writer's next lines to `found`; return how many bytes, `max_bytes` if more may follow."""
+        sequence, offset = position.get(writer, (0, 0))
+        size = 0
         for current in sequences:
             if current < sequence:
                 continue
             if current > sequence:
+                if current - 1 != sequence and self._path(writer, current - 1).exists():
+                    break  # born while the directory was listed: next time
                 sequence, offset = current, 0
-            path = self._directory / segment_name(writer, current)
-            data = _read_at(path, offset, max_bytes)
-            whole = data.rfind(b"\n") + 1
-            found += data[:whole].splitlines(keepends=True)
-            offset += whole
-            self.position[writer] = (sequence, offset)
-            if len(data) >= max_bytes:
-                return  # there may be more in this segment
+            while size < max_bytes and (whole := _read_lines(self._path(writer, current), offset)):
+                found += whole.splitlines(keepends=True)
+                size += len(whole)
+                offset += len(whole)
+            position[writer] = (sequence, offset)
+            if size >= max_bytes:
+                break
+        if size and ends(found[-1]):
+            position[writer] = (sequence, ENDED)
+        return size
+
+    def _path(self, writer: str, sequence: int) -> Path:
+        return self._directory / segment_name(writer, sequence)
 
 
 def _by_writer(found: list[Segment]) -> dict[str, list[int]]:
@@ -101,7 +134,17 @@ def _by_writer(found: list[Segment]) -> dict[str, list[int]]:
     return writers
 
 
-def _read_at(path: Path, offset: int, max_bytes: int) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        file.seek(offset)
-        return file.read(max_bytes) or b""
+def _read_lines(path: Path, offset: int) -> bytes:
+    """Return the next whole lines, at least one if there is one, however long."""
+    size = READ_BYTES
+    try:
+        with path.open("rb", buffering=0) as file:
+            while True:
+                file.seek(offset)
+                data = file.read(size) or b""
+                whole = data[: data.rfind(b"\n") + 1]
+                if whole or len(data) < size:
+                    return whole
+                size *= 4
+    except FileNotFoundError:
+        return b""  # removed since it was listed: retention

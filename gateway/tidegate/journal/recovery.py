@@ -1,51 +1,127 @@
 """Closes what a dead process left open, so that every intent has its exchange.
 
-Run by the supervisor, when the writer is known to be dead: after it has waited for the
-process, or at start, under the journal's lock. Only each writer's last segment is read,
-as a segment begins with the intents that were open when it was begun.
+Done by the supervisor, for writers that are known to be dead: it has waited for the process,
+or has just taken the journal's lock. Of each writer only the last segment is read, as a
+segment begins with the intents that were open when it was begun; and of a writer that was
+found closed before, not even that, however old the journal grows.
 """
 
+import errno
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from tidegate.clock import Clock
-from tidegate.journal.reader import Segment, lines, segments
+from tidegate.journal.reader import Segment, ends, lines, segments
+from tidegate.journal.writer import UNBORN
 from tidegate.record import ExchangeRecord, Intent, SegmentStart, WriterEnd, decode, encode
 
 log = logging.getLogger(__name__)
 
-TAIL_BYTES = 64 * 1024
+TAIL_BYTES = 4 * 1024
+"""More than a closing record has."""
+
+CLOSED = "closed"
+"""The file with the names of writers that ended. Only to save time: it may be removed."""
 
 
-def recover(directory: Path, clock: Clock, writer: str | None = None) -> int:
-    """Close the open intents of `writer`, or of every writer; return how many there were.
+def recover(directory: Path, clock: Clock) -> int:
+    """Close the open intents of every writer, all of them dead; return how many there were.
 
     Raises:
         OSError: a segment cannot be read or written; nothing is lost, try again.
     """
-    last = {segment.writer: segment for segment in segments(directory)}
-    chosen = last.values() if writer is None else [last[writer]] if writer in last else []
-    return sum(_recover_writer(segment, clock) for segment in chosen)
+    recovery = Recovery(directory, clock)
+    recovery.died()
+    return recovery.close()
 
 
-def _recover_writer(segment: Segment, clock: Clock) -> int:
-    if _ended(segment.path):
+class Recovery:
+    """Knows which writers are dead and still owe records, and closes them."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._closed = _read_closed(directory / CLOSED)
+        self._dead: set[str] = set()
+
+    @property
+    def owes(self) -> bool:
+        """Whether a dead writer has not been closed yet."""
+        return bool(self._dead)
+
+    def died(self, prefix: str = "") -> None:
+        """Take note that all present writers whose names begin so are dead."""
+        names = {segment.writer for segment in segments(self._directory)}
+        self._dead |= {name for name in names - self._closed if name.startswith(prefix)}
+
+    def attempt(self) -> None:
+        """Close what the dead left open. Where the disk does not let us, they stay owed."""
+        if not self._dead:
+            return
+        try:
+            count = self.close()
+        except OSError as error:
+            log.error("the journal waits for its recovery: %s", error)  # noqa: TRY400
+            return
+        if count:
+            log.error("closed %d exchanges that a dead worker left open", count)
+
+    def close(self) -> int:
+        """Close what the dead left open; return how many intents that were.
+
+        Raises:
+            OSError: a segment cannot be read or written; nothing is lost, try again.
+        """
+        count = 0
+        present: dict[str, list[Segment]] = {}
+        for segment in segments(self._directory):
+            present.setdefault(segment.writer, []).append(segment)
+        for writer in sorted(self._dead):
+            if writer in present:
+                count += _close_writer(present[writer], self._clock)
+                self._closed.add(writer)
+            self._remove_unborn(writer)
+            self._dead.discard(writer)
+        self._closed &= present.keys()
+        _save_closed(self._directory / CLOSED, self._closed)
+        return count
+
+    def _remove_unborn(self, writer: str) -> None:
+        for path in self._directory.glob(f"{writer}.*{UNBORN}"):
+            path.unlink(missing_ok=True)
+
+
+def _close_writer(written: Sequence[Segment], clock: Clock) -> int:
+    last = written[-1]
+    if _ended(last.path):
         return 0
-    still_open, whole = _open_intents(segment.path)
-    torn = segment.path.stat().st_size - whole
+    still_open, whole = _open_intents(written)
+    torn = last.path.stat().st_size - whole
     now = clock.now()
-    closing = [encode(_lost(intent, now)) for intent in still_open]
-    end = WriterEnd(at=now, writer=segment.writer, by="recovery", torn_bytes=torn)
-    with segment.path.open("r+b") as file:
-        file.truncate(whole)
-        file.seek(whole)
-        file.write(b"".join(closing) + encode(end))
-        file.flush()
+    end = WriterEnd(at=now, writer=last.writer, by="recovery", torn_bytes=torn)
+    with last.path.open("r+b", buffering=0) as file:
+        at = file.truncate(whole)
+        for intent in still_open:
+            at = _append(file.fileno(), encode(_lost(intent, now)), at)
+        _append(file.fileno(), encode(end), at)
         os.fsync(file.fileno())
-    return len(closing)
+    return len(still_open)
+
+
+def _append(fd: int, line: bytes, at: int) -> int:
+    """Write a whole line, or nothing; return where the next one goes.
+
+    What is whole stays even if a later one fails, for observers may have read it.
+    """
+    written = os.pwrite(fd, line, at)
+    if written != len(line):
+        os.ftruncate(fd, at)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return at + written
 
 
 def _ended(path: Path) -> bool:
@@ -53,28 +129,58 @@ def _ended(path: Path) -> bool:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL_BYTES))
         tail = file.read()
-    last = tail.rstrip(b"\n").rpartition(b"\n")[2] if tail.endswith(b"\n") else b""
-    return last.startswith(b'{"kind":"end"')
+    return tail.endswith(b"\n") and ends(tail[:-1].rpartition(b"\n")[2])
 
 
-def _open_intents(path: Path) -> tuple[list[Intent], int]:
-    """Return the intents without an exchange, and the length of the file's whole lines."""
+def _open_intents(written: Sequence[Segment]) -> tuple[list[Intent], int]:
+    """Return the intents without an exchange, and the length of the last segment's whole lines."""
     found: dict[str, Intent] = {}
     whole = 0
-    for line in lines(path):
-        whole += len(line)
-        try:
-            record = decode(line)
-        except msgspec.MsgspecError:
-            log.warning("%s: a line is not a record", path.name)
-            continue
-        if isinstance(record, SegmentStart):
-            found.update((intent.id, intent) for intent in record.open)
-        elif isinstance(record, Intent):
-            found[record.id] = record
-        elif isinstance(record, ExchangeRecord):
-            found.pop(record.id, None)
+    for segment in written[_first_to_read(written) :]:
+        whole = 0
+        for line in lines(segment.path):
+            whole += len(line)
+            _account(line, found, segment.path)
     return list(found.values()), whole
+
+
+def _first_to_read(written: Sequence[Segment]) -> int:
+    """Return the index of the last segment that has its first line: a power cut may take it."""
+    for index in range(len(written) - 1, 0, -1):
+        first = next(lines(written[index].path), b"")
+        if first.startswith(b'{"kind":"segment"'):
+            return index
+    return 0
+
+
+def _account(line: bytes, found: dict[str, Intent], path: Path) -> None:
+    try:
+        record = decode(line)
+    except msgspec.MsgspecError:
+        log.warning("%s: a line is not a record", path.name)
+        return
+    if isinstance(record, SegmentStart):
+        found.update((intent.id, intent) for intent in record.open)
+    elif isinstance(record, Intent):
+        found[record.id] = record
+    elif isinstance(record, ExchangeRecord):
+        found.pop(record.id, None)
+
+
+def _read_closed(path: Path) -> set[str]:
+    try:
+        return set(path.read_text().split())
+    except (OSError, UnicodeDecodeError):
+        return set()  # then every writer is looked at once more
+
+
+def _save_closed(path: Path, names: set[str]) -> None:
+    fresh = path.with_suffix(".new")
+    try:
+        fresh.write_text("".join(f"{name}\n" for name in sorted(names)))
+        fresh.replace(path)
+    except OSError as error:
+        log.warning("%s: %s; the next start takes longer", path, error.strerror)
 
 
 def _lost(intent: Intent, now: float) -> ExchangeRecord:

@@ -7,6 +7,8 @@ own files, so that no two processes ever write to one.
 
 import asyncio
 import contextlib
+import errno
+import logging
 import os
 from collections import deque
 from pathlib import Path
@@ -15,9 +17,15 @@ from tidegate.clock import Clock
 from tidegate.errors import JournalError
 from tidegate.record import ExchangeRecord, Intent, Record, SegmentStart, WriterEnd, encode
 
+log = logging.getLogger(__name__)
+
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024
 MAX_PENDING = 10_000
 """Records kept in memory while the disk is full. Each is about 1 KB."""
+
+
+UNBORN = ".new"
+"""Ends the name of a segment until its first line is whole: no reader ever sees an empty one."""
 
 
 def segment_name(writer: str, sequence: int) -> str:
@@ -26,7 +34,10 @@ def segment_name(writer: str, sequence: int) -> str:
 
 
 class Writer:
-    """The journal of one process. Not for concurrent use by threads."""
+    """The journal of one process. Not for concurrent use by threads.
+
+    Where the disk is full at the start, it begins with the first record that can be written.
+    """
 
     def __init__(
         self,
@@ -47,8 +58,9 @@ class Writer:
         self._failing = False
         self._open: dict[str, Intent] = {}
         self._pending: deque[Record] = deque()
+        self._lost = 0
         self._commit = _GroupCommit(self) if fsync else None
-        self._rotate()
+        self._begin()
 
     @property
     def failing(self) -> bool:
@@ -57,13 +69,18 @@ class Writer:
 
     @property
     def fd(self) -> int:
-        """The current segment's file descriptor."""
+        """The current segment's file descriptor; -1 as long as there is none."""
         return self._fd
 
     @property
     def pending(self) -> int:
         """Records that wait in memory because they could not be written."""
         return len(self._pending)
+
+    @property
+    def lost(self) -> int:
+        """Records given up because memory for them ran out before the disk came back."""
+        return self._lost
 
     def append(self, record: Record) -> None:
         """Write one record.
@@ -82,8 +99,7 @@ class Writer:
         try:
             self.append(record)
         except JournalError:
-            if len(self._pending) < MAX_PENDING:
-                self._pending.append(record)
+            self._keep(record)
 
     def retry(self) -> None:
         """Write what is pending, if it can be written now.
@@ -110,9 +126,34 @@ class Writer:
             self._flush_pending()
             if not self._open:
                 self._put(end)
-        with contextlib.suppress(OSError):
-            os.fsync(self._fd)
-        os.close(self._fd)
+        if self._pending:
+            log.error("journal: %d records could not be written and are lost", len(self._pending))
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _begin(self) -> None:
+        """Start the first segment, or leave that to the first record.
+
+        Raises:
+            JournalError: there is no such directory, or it is not for us.
+        """
+        try:
+            self._rotate()
+        except JournalError:
+            if not os.access(self._directory, os.W_OK):
+                raise
+            self._failing = True
+
+    def _keep(self, record: Record) -> None:
+        if len(self._pending) < MAX_PENDING:
+            self._pending.append(record)
+            return
+        if not self._lost:
+            log.error("journal: no room to keep more than %d records: losing some", MAX_PENDING)
+        self._lost += 1
 
     def _flush_pending(self) -> None:
         while self._pending:
@@ -122,7 +163,7 @@ class Writer:
     def _put(self, record: Record) -> None:
         line = encode(record)
         self._failing = True
-        if self._size + len(line) > self._max_segment_bytes:
+        if self._fd < 0 or self._size + len(line) > self._max_segment_bytes:
             self._rotate()
         self._write(line)
         self._failing = False
@@ -134,39 +175,75 @@ class Writer:
     def _write(self, line: bytes) -> None:
         try:
             written = os.write(self._fd, line)
+            if written != len(line):
+                # A full disk takes a part of it. The file is ours alone, so it can be cut back.
+                os.ftruncate(self._fd, self._size)
         except OSError as error:
             raise JournalError(f"{self._directory}: {error.strerror}") from error
         if written != len(line):
-            # A full disk takes a part of it. The file is ours alone, so it can be cut back.
-            os.ftruncate(self._fd, self._size)
             raise JournalError(f"{self._directory}: no space left for a whole record")
         self._size += len(line)
 
     def _rotate(self) -> None:
-        path = self._directory / segment_name(self.name, self._sequence + 1)
+        """Begin the next segment; where that fails, everything is as before."""
+        sequence = self._sequence + 1
+        path = self._directory / segment_name(self.name, sequence)
         start = SegmentStart(
             at=self._clock.now(),
             writer=self.name,
-            sequence=self._sequence + 1,
+            sequence=sequence,
             open=tuple(self._open.values()),
         )
         line = encode(start)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+            if self._commit and self._fd >= 0:
+                os.fsync(self._fd)
+            fd = _create(path, line, fsync=self._commit is not None)
         except OSError as error:
             raise JournalError(f"{path}: {error.strerror}") from error
-        previous, self._fd, self._size = self._fd, fd, 0
-        try:
-            self._write(line)
-        except JournalError:
-            self._fd = previous
-            os.close(fd)
-            path.unlink()
-            raise
-        self._sequence += 1
-        if previous >= 0:
-            os.fsync(previous) if self._commit else None
-            os.close(previous)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._size, self._sequence = fd, len(line), sequence
+
+
+def _create(path: Path, line: bytes, *, fsync: bool) -> int:
+    """Return a descriptor to append to `path`, which appears with its first line, or not at all.
+
+    Raises:
+        OSError: the disk is full, or the name is taken.
+    """
+    unborn = path.with_name(path.name + UNBORN)
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, "there is such a segment already", str(path))
+    fd = os.open(unborn, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o640)
+    try:
+        _write_first(fd, line)
+        if fsync:
+            os.fsync(fd)
+        unborn.rename(path)
+    except OSError:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            unborn.unlink()
+        raise
+    if fsync:
+        _sync_directory(path.parent)
+    return fd
+
+
+def _write_first(fd: int, line: bytes) -> None:
+    if os.write(fd, line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:  # readers may have seen the segment: it stays
+        log.error("%s: fsync: %s", directory, error.strerror)  # noqa: TRY400
+    finally:
+        os.close(fd)
 
 
 class _GroupCommit:
@@ -188,15 +265,16 @@ class _GroupCommit:
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            fd = os.dup(self._writer.fd)  # the segment may be closed meanwhile
             try:
-                await asyncio.to_thread(os.fsync, fd)
+                fd = os.dup(self._writer.fd)  # the segment may be closed meanwhile
+                try:
+                    await asyncio.to_thread(os.fsync, fd)
+                finally:
+                    os.close(fd)
             except OSError as error:
                 _settle(batch, JournalError(f"fsync: {error.strerror}"))
             else:
                 _settle(batch, None)
-            finally:
-                os.close(fd)
         self._task = None
 
 
