@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import os
+import select
 import sys
+import threading
+import time
 from typing import Any
 
 import msgspec
@@ -12,12 +15,30 @@ from tidegate.errors import Problem
 
 MAX_ORDER_BYTES = 16 * 1024 * 1024
 
+ORPHANS_LEAVE_S = 8.0
+"""How long after its supervisor a child can go on, whatever hangs in it."""
+
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Open this configuration: at first, and again on each reload."""
+    """Open this configuration and run it: the first order. The observatory gets it again."""
 
     text: str | None
     flags: dict[str, dict[str, Any]]
+
+
+class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
+    """To a worker: open this configuration beside the one that runs."""
+
+    text: str | None
+    flags: dict[str, dict[str, Any]]
+
+
+class Commit(msgspec.Struct, frozen=True, tag="commit"):
+    """To a worker: change over to what was prepared."""
+
+
+class Discard(msgspec.Struct, frozen=True, tag="discard"):
+    """To a worker: nothing comes of this reload; close what was prepared."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -38,12 +59,23 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """A worker accepts; the observatory serves the admin port."""
 
     config: str
-    writer: str = ""
     port: int = 0
 
 
+class Shown(msgspec.Struct, frozen=True, tag="shown"):
+    """The observatory's `/readyz` says so from now on."""
+
+    ready: bool
+
+
+class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
+    """A worker has opened a configuration beside the one that runs, or could not."""
+
+    problems: tuple[Problem, ...] = ()
+
+
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """A reload was carried out, or changed nothing because of these problems."""
+    """This configuration runs now; with problems, it is still the one before."""
 
     config: str
     problems: tuple[Problem, ...] = ()
@@ -61,8 +93,8 @@ class Condition(msgspec.Struct, frozen=True, tag="condition"):
     reason: str = ""
 
 
-Order = Load | Stop | State
-Report = Ready | Loaded | Failed | Condition
+Order = Load | Prepare | Commit | Discard | Stop | State
+Report = Ready | Shown | Prepared | Loaded | Failed | Condition
 
 _encoder = msgspec.json.Encoder()
 _orders = msgspec.json.Decoder(Order)
@@ -104,6 +136,7 @@ class Line:
         loop = asyncio.get_running_loop()
         protocol = asyncio.StreamReaderProtocol(reader)
         await loop.connect_read_pipe(lambda: protocol, sys.stdin)
+        threading.Thread(target=_leave_with_supervisor, name="orphan", daemon=True).start()
         return cls(reader, reports)
 
     async def order(self) -> Order:
@@ -118,3 +151,12 @@ class Line:
         """Say something to the supervisor, who may be gone."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._reports, encode(message))
+
+
+def _leave_with_supervisor() -> None:
+    """End a process that is still there long after its supervisor: its event loop may hang."""
+    hang_up = select.poll()
+    hang_up.register(0, 0)  # nothing but its end is of interest
+    hang_up.poll()
+    time.sleep(ORPHANS_LEAVE_S)
+    os._exit(1)

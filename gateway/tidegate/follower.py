@@ -15,7 +15,7 @@ from tidegate.clock import Clock
 from tidegate.config import Config
 from tidegate.errors import ConfigError, Problem, Unavailable, place_of
 from tidegate.journal.checkpoint import Checkpoint, load, save
-from tidegate.journal.reader import READ_BYTES, Tail
+from tidegate.journal.reader import Tail
 from tidegate.pipeline.generation import open_plugin
 from tidegate.plugin import Observer, Scrapable
 from tidegate.record import decode
@@ -30,6 +30,12 @@ SAVE_S = 1.0
 """Between two flushes. What was taken in after the last one is taken in again after a crash."""
 
 RETRY_DELAYS_S = (0.5, 1, 2, 5, 10, 30)
+
+OPEN_S = 30.0
+"""How long an observer may take to open."""
+
+PLUGIN_ERRORS = (Exception, SystemExit, asyncio.CancelledError)
+"""Whatever a plugin may raise, as long as it is about the plugin alone."""
 
 
 class Follower:
@@ -50,6 +56,7 @@ class Follower:
         self._stop_at: float | None = None
         self._observer: object = None
         self._caught_up = False
+        self._left = False
 
     def again(self) -> "Follower":
         """Return a new follower for the same observer."""
@@ -69,7 +76,13 @@ class Follower:
         name = f"observer {self._name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
-        await asyncio.wrap_future(self._opened)
+        try:
+            async with asyncio.timeout(OPEN_S):
+                await asyncio.shield(asyncio.wrap_future(self._opened))
+        except TimeoutError:
+            self._left = True
+            problem = Problem(f"plugins.{self._name}", f"did not open in {OPEN_S:g} s")
+            raise ConfigError([problem]) from None
 
     async def stop(self, budget_s: float) -> None:
         """Let it catch up for at most `budget_s`, then leave it where it is."""
@@ -79,6 +92,8 @@ class Follower:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(budget_s + 0.5):
                 await asyncio.shield(asyncio.wrap_future(self._finished))
+        # One that hangs may come to itself when another owns its checkpoint.
+        self._left = True
 
     async def catch_up(self, timeout_s: float) -> bool:
         """Wait until all that is written now has been taken in.
@@ -102,18 +117,30 @@ class Follower:
                 self._loop.call_soon_threadsafe(self._wake.set)
 
     def _run(self) -> None:
+        """Follow to the end; after an accident, again from the checkpoint."""
+        attempt = 0
+        while not self._run_once() and not self._left:
+            time.sleep(RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S) - 1)])
+            attempt += 1
+        self._finished.set_result(None)
+
+    def _run_once(self) -> bool:
+        """Return whether that was all."""
         try:
             asyncio.run(self._follow())
-        except ConfigError as error:
+        except PLUGIN_ERRORS as error:
             if not self._opened.done():
-                self._opened.set_exception(error)
-        except Exception as error:
-            log.exception("observer %s has ended", self._name)
-            if not self._opened.done():
-                problem = Problem(f"plugins.{self._name}", f"{type(error).__name__}: {error}")
-                self._opened.set_exception(ConfigError([problem]))
-        finally:
-            self._finished.set_result(None)
+                self._opened.set_exception(self._why(error))
+                return True
+            log.exception("observer %s broke off", self._name)
+            return self._stop_at is not None
+        return True
+
+    def _why(self, error: BaseException) -> ConfigError:
+        if isinstance(error, ConfigError):
+            return error
+        problem = Problem(f"plugins.{self._name}", f"{type(error).__name__}: {error}")
+        return ConfigError([problem])
 
     async def _follow(self) -> None:
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
@@ -127,38 +154,40 @@ class Follower:
                 message = "has no stage but opens no observer: it lacks `on_record` or `flush`"
                 raise ConfigError([Problem(f"plugins.{self._name}", message)])
             self._observer = observer
-            self._opened.set_result(None)
+            if not self._opened.done():
+                self._opened.set_result(None)
             await self._feed(observer, Tail(self._directory, checkpoint.position), path)
 
     async def _feed(self, observer: Observer, tail: Tail, path: Path) -> None:
         """Take in what is there, flush now and then, until told to stop."""
         flushed = time.monotonic()
         dirty = False
-        while True:
+        while not self._left:
             waiting, self._waiting = self._waiting, []
-            size = await self._take_in(observer, tail)
-            dirty = dirty or size > 0
-            caught_up = size < READ_BYTES
+            dirty = await self._take_in(observer, tail) or dirty
             stopping = self._stop_at is not None
-            if dirty and (time.monotonic() - flushed >= SAVE_S or (stopping and caught_up)):
-                if not await self._flush(observer, tail, path):
+            if dirty and (time.monotonic() - flushed >= SAVE_S or (stopping and tail.at_end)):
+                state = await self._flush(observer)
+                if state is None:
                     return
-                flushed, dirty = time.monotonic(), False
-            if not caught_up:
+                dirty = not self._save(path, Checkpoint(dict(tail.position), state))
+                flushed = time.monotonic()
+            if not tail.at_end:
                 self._waiting = waiting + self._waiting
             else:
                 self._caught_up = True
                 _release(waiting)
-            if stopping and (caught_up or self._out_of_time()):
+            if stopping and (tail.at_end or self._out_of_time()):
                 return
-            if caught_up:
+            if tail.at_end:
                 await self._pause()
 
-    async def _take_in(self, observer: Observer, tail: Tail) -> int:
-        """Feed the next records; return how many bytes they were."""
-        size = 0
-        for line in tail.read():
-            size += len(line)
+    async def _take_in(self, observer: Observer, tail: Tail) -> bool:
+        """Feed the next records; return whether there were any."""
+        found = tail.read()
+        for line in found:
+            if self._left:
+                break
             try:
                 record = decode(line)
             except msgspec.MsgspecError:
@@ -166,30 +195,38 @@ class Follower:
                 continue
             try:
                 await observer.on_record(record)
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the next record may do
+            except PLUGIN_ERRORS as error:  # the next record may do
                 log.error("observer %s: a record failed: %s", self._name, place_of(error))  # noqa: TRY400
-        return size
+        return bool(found)
 
-    async def _flush(self, observer: Observer, tail: Tail, path: Path) -> bool:
-        """Make it safe, and save how far it is. Waits for a destination that does not answer.
+    async def _flush(self, observer: Observer) -> bytes | None:
+        """Let it make everything safe; return its state. Waits for a destination that does not answer.
 
-        False if there is no more time to wait.
+        None if there is no more time to wait.
         """
         attempt = 0
         while True:
             try:
-                state = await observer.flush()
-                save(path, Checkpoint(dict(tail.position), state), fsync=self._fsync)
-            except (Unavailable, OSError) as error:
+                return await observer.flush()
+            except Unavailable as error:
                 log.warning("observer %s waits: %s", self._name, error)
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            except PLUGIN_ERRORS as error:
                 log.error("observer %s: flush failed: %s", self._name, place_of(error))  # noqa: TRY400
-            else:
-                return True
             if self._stop_at is not None:
-                return False
+                return None
             await self._pause(RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S) - 1)])
             attempt += 1
+
+    def _save(self, path: Path, checkpoint: Checkpoint) -> bool:
+        """Save; where that fails the one before still holds, and what came since comes again."""
+        if self._left:
+            return False
+        try:
+            save(path, checkpoint, fsync=self._fsync)
+        except OSError as error:
+            log.warning("observer %s: its checkpoint waits: %s", self._name, error)
+            return False
+        return True
 
     @property
     def _fsync(self) -> bool:

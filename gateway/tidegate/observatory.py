@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
-from tidegate.control import Failed, Line, Load, Loaded, Ready, State, Stop
+from tidegate.control import Failed, Line, Load, Loaded, Ready, Shown, State, Stop
 from tidegate.errors import ConfigError, Problem
 from tidegate.follower import Follower
 from tidegate.http.admin import AdminPort, AdminSources, Readiness
@@ -65,6 +65,7 @@ class Observatory:
                 await self._reload(order)
             elif isinstance(order, State):
                 self._readiness = Readiness(order.ready, order.reasons)
+                self._line.report(Shown(order.ready))
             elif isinstance(order, Stop):
                 return
 

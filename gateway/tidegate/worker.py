@@ -18,7 +18,19 @@ from pathlib import Path
 import uvloop
 
 from tidegate.clock import Clock, SystemClock
-from tidegate.control import Condition, Failed, Line, Load, Loaded, Ready, Stop
+from tidegate.control import (
+    Commit,
+    Condition,
+    Discard,
+    Failed,
+    Line,
+    Load,
+    Loaded,
+    Prepare,
+    Prepared,
+    Ready,
+    Stop,
+)
 from tidegate.errors import ConfigError, JournalError, Problem
 from tidegate.http.app import DataPlane
 from tidegate.journal.writer import Writer
@@ -43,6 +55,7 @@ class Worker:
         self._listener = listener
         self._line = line
         self._clock = clock
+        self._prepared: Generation | None = None
         self._reloads = 0
         self._reload_failures = 0
         self._late_ms = 0.0
@@ -65,7 +78,7 @@ class Worker:
             self._line.report(Failed((Problem("journal.dir", str(error)),)))
             return 3
         _settle_memory()
-        self._line.report(Ready(generation.digest, writer=writer.name))
+        self._line.report(Ready(generation.digest))
         pulse = asyncio.get_running_loop().create_task(self._pulse(plane, writer), name="pulse")
         drain_s = await self._obey(plane)
         await plane.drain(drain_s)
@@ -74,7 +87,7 @@ class Worker:
         writer.close()
         return 0
 
-    async def _open(self, order: Load) -> Generation:
+    async def _open(self, order: Load | Prepare) -> Generation:
         config, chosen = resolve(order.text, order.flags)
         return await open_generation(config, chosen, clock=self._clock, worker=self._slot)
 
@@ -89,23 +102,41 @@ class Worker:
         """Carry out orders until the last one; return how long draining may take."""
         while True:
             order = await self._line.order()
-            if isinstance(order, Load):
-                await self._reload(order, plane)
+            if isinstance(order, Prepare):
+                await self._prepare(order)
+            elif isinstance(order, Commit):
+                self._commit(plane)
+            elif isinstance(order, Discard):
+                self._reload_failures += 1
+                await self._drop_prepared()
             elif isinstance(order, Stop):
+                await self._drop_prepared()
                 drain_s = plane.generation.config.listen.drain_s
                 return min(drain_s, ORPHAN_DRAIN_S) if order.orphaned else drain_s
 
-    async def _reload(self, order: Load, plane: DataPlane) -> None:
-        """Swap in a new generation; on any problem nothing changes."""
+    async def _prepare(self, order: Prepare) -> None:
+        """Open a configuration beside the one that runs."""
+        await self._drop_prepared()
         try:
-            generation = await self._open(order)
+            self._prepared = await self._open(order)
         except ConfigError as error:
-            self._reload_failures += 1
-            self._line.report(Loaded(plane.generation.digest, error.problems))
+            self._line.report(Prepared(error.problems))
+            return
+        self._line.report(Prepared())
+
+    def _commit(self, plane: DataPlane) -> None:
+        """Run new exchanges under what was prepared."""
+        generation, self._prepared = self._prepared, None
+        if generation is None:
             return
         plane.swap(generation)
         self._reloads += 1
         self._line.report(Loaded(generation.digest))
+
+    async def _drop_prepared(self) -> None:
+        generation, self._prepared = self._prepared, None
+        if generation is not None:
+            await generation.retire()
 
     async def _pulse(self, plane: DataPlane, writer: Writer) -> None:
         """Measure the loop's lateness, write vitals, and try again what could not be written."""

@@ -128,11 +128,20 @@ class Process:
 
 @asynccontextmanager
 async def serve(
-    directory: Path, config: Path, *flags: str, env: dict[str, str] | None = None
+    directory: Path,
+    config: Path,
+    *flags: str,
+    env: dict[str, str] | None = None,
+    ports: tuple[int, int] | None = None,
 ) -> AsyncGenerator[Process, None]:
-    """Run `tidegate serve --config CONFIG` with free ports, until it is ready; kill it at the end."""
-    port, admin_port = free_port(), free_port()
-    log = directory.with_suffix(".log")
+    """Run `tidegate serve --config CONFIG` until the end, and then kill what is left of it.
+
+    `ports` are those for clients and for the admin; free ones if not given. Each run on the
+    same journal has a log file of its own.
+    """
+    port, admin_port = ports or (free_port(), free_port())
+    runs = len(list(directory.parent.glob(f"{directory.name}.*.log")))
+    log = directory.with_name(f"{directory.name}.{runs}.log")
     arguments = ["serve", "--config", str(config), "--journal", str(directory)]
     arguments += ["--port", str(port), "--admin-port", str(admin_port), *flags]
     with log.open("ab") as output:
