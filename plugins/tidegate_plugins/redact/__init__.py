@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -88,8 +89,7 @@ async def open_redact(config: RedactConfig, host: Host) -> AsyncIterator[Redact]
     """Open the plugin: the key, the rules, the engine, and threads for large bodies."""
     rules = ruleset.load(config.pii)
     key = keys.load(config.key, host.state_dir)
-    cache_dir = Path(config.cache_dir) if config.cache_dir else host.state_dir / "redact-rules"
-    engine = await asyncio.to_thread(open_kingfisher, rules, cache_dir)
+    engine = await asyncio.to_thread(open_kingfisher, rules, cache_dir(config, host.state_dir))
     book = Rulebook(
         config, key, rules.groups(), f"rules-{rules.version()}.key-{keys.identify(key)}"
     )
@@ -99,6 +99,26 @@ async def open_redact(config: RedactConfig, host: Host) -> AsyncIterator[Redact]
         yield Redact(config, scanner(engine, key, config.memo_entries), book, pool, host.clock)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def cache_dir(config: RedactConfig, state_dir: Path) -> Path:
+    """Return where compiled rules are kept: as configured, or in the user's cache.
+
+    The user's, as compiling takes seconds and every journal has the same rules; the state
+    directory where there is no such cache, as in a container.
+    """
+    if config.cache_dir:
+        return Path(config.cache_dir)
+    own = state_dir / "redact-rules"
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        shared = cache / "tidegate" / "redact-rules"
+        if not own.exists():
+            shared.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return shared if os.access(shared, os.W_OK) else own
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        return own
+    return own
 
 
 def scanner(engine: Engine, key: bytes, memo_entries: int) -> Scanner:

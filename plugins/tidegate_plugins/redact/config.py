@@ -67,4 +67,4 @@ class RedactConfig(PluginConfig, frozen=True):
     memo_entries: Annotated[int, msgspec.Meta(ge=0)] = 131_072
     """Strings whose result is remembered. 0: none."""
     cache_dir: str = ""
-    """Where the compiled rules are kept. Empty: in the state directory."""
+    """Where the compiled rules are kept. Empty: in the user's cache directory."""
