@@ -12,7 +12,7 @@ from tidegate.clock import SystemClock
 from tidegate.config import Config, Upstream, read
 from tidegate.errors import ConfigError, Problem
 from tidegate.http.app import server_tls
-from tidegate.http.upstream import upstream_tls
+from tidegate.http.pool import upstream_tls
 from tidegate.pipeline.generation import open_plugin, upstream_credential
 from tidegate.registry import Chosen, choose
 

@@ -273,4 +273,5 @@ def decode(line: bytes) -> Record:
     Raises:
         msgspec.MsgspecError: not a record. Readers count it and go on.
     """
-    return _decoder.decode(line)
+    record: Record = _decoder.decode(line)
+    return record

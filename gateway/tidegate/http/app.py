@@ -12,7 +12,7 @@ from tidegate.config import Listen
 from tidegate.errors import ConfigError, Problem
 from tidegate.http.connection import ClientConnection, Server
 from tidegate.http.handler import Handler, Serving
-from tidegate.http.upstream import Pool
+from tidegate.http.pool import Pool
 from tidegate.journal.writer import Writer
 from tidegate.pipeline.generation import Generation
 
@@ -86,7 +86,7 @@ class DataPlane:
         await self.handler.idle(drain_s)
         await self._server.shutdown(timeout=0)
         await self._runner.cleanup()
-        await self.handler.concluded()
+        await self.handler.settled()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await self.generation.retire()
 

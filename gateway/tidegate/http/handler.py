@@ -4,40 +4,38 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import random
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
 from tidegate.clock import Clock
 from tidegate.errors import JournalError, place_of
-from tidegate.exchange import ANONYMOUS, Client, Exchange
+from tidegate.exchange import ANONYMOUS
 from tidegate.http import reply
 from tidegate.http.connection import ClientConnection
+from tidegate.http.pool import Pool
 from tidegate.http.relay import Relay
 from tidegate.http.reply import Refusal, Written, refuse
 from tidegate.http.request import (
-    SafeHeaders,
     check_body_headers,
-    client_of,
     credential_of,
+    exchange_of,
+    no_exchange,
     read_body,
-    trace_of,
-    upstream_head,
 )
-from tidegate.http.upstream import Pool, UpstreamError
+from tidegate.http.sending import credential_pair, own_headers, upstream_head
+from tidegate.http.upstream import UpstreamError
 from tidegate.journal.writer import Writer
 from tidegate.pipeline import conclude
 from tidegate.pipeline.admission import Admission, admit, bodiless_request, read_request, still_says
 from tidegate.pipeline.conclude import Course, Digests
 from tidegate.pipeline.generation import Generation
-from tidegate.record import ExchangeRecord, RefusedBy
+from tidegate.pipeline.ledger import Ledger
+from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
 from tidegate.wire.headers import Pair
-from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, Kind, Route, resolve
+from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, Kind
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +55,9 @@ class Handler:
         self.serving = serving
         self.inflight = 0
         self.draining = False
-        self._writer = writer
+        self._ledger = Ledger(writer)
         self._clock = clock
         self._worker = worker
-        self._concluding: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -88,22 +85,13 @@ class Handler:
             self.inflight -= 1
             if not self.inflight:
                 self._idle.set()
-            self._conclude(course, serving.generation)
+            course.at.end = course.at.end or time.monotonic_ns()
+            self._ledger.conclude(course, serving.generation)
 
     def _begin(self, request: web.BaseRequest, generation: Generation) -> Course:
         """Fix what is known from the head: route, ids, what the client says of itself."""
         start = time.monotonic_ns()
-        at = self._clock.now()
-        fields = request.headers
-        exchange = Exchange(
-            id=_new_id(at),
-            at=at,
-            route=resolve(request.method, request.raw_path),
-            peer=request.remote or "",
-            headers=SafeHeaders(request),
-            client=client_of(request),
-            trace=trace_of(fields.get("traceparent", "")),
-        )
+        exchange = exchange_of(request, self._clock.now())
         course = Course(exchange, self._worker, generation.digest)
         course.at.start = course.at.body = start
         if generation.config.journal.digests:
@@ -113,21 +101,12 @@ class Handler:
     def record_malformed(self) -> str:
         """Write the record of something that was not an HTTP request; return its id."""
         now = time.monotonic_ns()
-        at = self._clock.now()
-        nothing = Exchange(
-            id=_new_id(at),
-            at=at,
-            route=Route(Kind.NONE, "", ""),
-            peer="",
-            headers={},
-            client=Client(),
-            trace=trace_of(""),
-        )
+        nothing = no_exchange(self._clock.now())
         course = Course(nothing, self._worker, self.serving.generation.digest)
         course.at.start = now
         course.status, course.outcome = 400, "refused"
         course.error_type, course.refused_by = "invalid_request_error", RefusedBy("gateway", "http")
-        self._write_record(course)
+        self._ledger.record(course)
         return nothing.id
 
     async def _admit(
@@ -195,7 +174,7 @@ class Handler:
             return self._upstream_failed(course, relay, error)
         finally:
             _attach(request, None)
-        course.outcome = _outcome(course)
+        course.outcome = conclude.outcome_of(course)
         return Written(course.status or 200, keep_alive=relay.keep_alive)
 
     async def _intend(self, course: Course, generation: Generation, request_out: int) -> None:
@@ -204,20 +183,15 @@ class Handler:
         Raises:
             Refusal: that failed, and what cannot be recorded does not leave.
         """
-        intent = conclude.intent_of(course, request_out)
+        must = generation.config.journal.on_failure == "refuse"
         try:
-            self._writer.append(intent)
-            course.dispatched = True
-            await self._writer.committed()
+            await self._ledger.intend(course, request_out, must=must)
         except JournalError as error:
             log.error("journal: %s", error)  # noqa: TRY400
-            if generation.config.journal.on_failure == "refuse":
-                message = "the gateway cannot write its journal, and does not forward what it cannot record"
-                raise refuse(503, message, "journal", retry_after_s=5) from None
-            if not course.dispatched:
-                self._writer.append_or_keep(intent)
-                course.dispatched = True
-        course.request_out = request_out
+            message = (
+                "the gateway cannot write its journal, and does not forward what it cannot record"
+            )
+            raise refuse(503, message, "journal", retry_after_s=5) from None
 
     def _relay(self, request: web.BaseRequest, course: Course, generation: Generation) -> Relay:
         transport = request.transport
@@ -227,7 +201,7 @@ class Handler:
         return Relay(
             transport,
             course,
-            own_headers=_own_headers(course),
+            own_headers=own_headers(course),
             http10=request.version < (1, 1),
             keep_alive=request.keep_alive and not self.draining,
             first_byte_timeout_s=upstream.first_byte_timeout_s,
@@ -247,7 +221,7 @@ class Handler:
         return upstream_head(
             request.raw_headers,
             start,
-            credential=_credential(generation),
+            credential=credential_pair(generation),
             forward=not consumed,
             length=len(body) if route.kind in GOVERNED_BODIES else None,
         )
@@ -264,7 +238,7 @@ class Handler:
 
     def _answer_locally(self, request: web.BaseRequest, course: Course) -> Written:
         route = course.exchange.route
-        status, fields = 200, _own_headers(course)
+        status, fields = 200, own_headers(course)
         if route.kind is Kind.OPTIONS:
             status = 204
             fields.append((b"allow", ", ".join((*route.allowed, "OPTIONS")).encode()))
@@ -305,7 +279,8 @@ class Handler:
         if course.digests is not None:
             course.digests.response.update(body)
         course.at.first_byte = course.at.last_byte = time.monotonic_ns()
-        self._write_record(course)
+        course.at.end = time.monotonic_ns()
+        self._ledger.record(course)
         if request.transport is not None:
             bodiless = request.method == "HEAD"
             request.transport.write(
@@ -313,68 +288,15 @@ class Handler:
             )
         return Written(status, keep_alive=keep_alive)
 
-    def _conclude(self, course: Course, generation: Generation) -> None:
-        """Write the record if it is not yet written, and settle what was taken.
-
-        Nothing is awaited here: a handler's `finally` is cancelled with the handler. What
-        takes time goes on in a task of the worker, which holds the lease.
-        """
-        record = self._write_record(course)
-        admission = course.admission
-        if admission is None or not admission.holds:
-            generation.release()
-            return
-        self._run(self._settle(course, generation, record))
-
-    async def _settle(self, course: Course, generation: Generation, record: ExchangeRecord) -> None:
-        try:
-            if course.admission is not None:
-                await conclude.settle(course.admission.holds, record)
-        finally:
-            generation.release()
-
-    def _write_record(self, course: Course) -> ExchangeRecord:
-        if course.record is None:
-            course.at.end = time.monotonic_ns()
-            course.record = conclude.record_of(course)
-            self._writer.append_or_keep(course.record)
-        return course.record
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="conclude")
-        self._concluding.add(task)
-        task.add_done_callback(self._concluding.discard)
-
     async def idle(self, timeout_s: float) -> None:
         """Wait until nothing is in flight, for no longer than `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
 
-    async def concluded(self) -> None:
+    async def settled(self) -> None:
         """Wait until everything taken has been settled."""
-        await asyncio.gather(*self._concluding, return_exceptions=True)
-
-
-def _new_id(at: float) -> str:
-    """Return an id of our own, in the order of time. Ids that clients send are never used."""
-    return f"tg_{int(at * 1000):012x}{random.getrandbits(64):016x}"
-
-
-def _own_headers(course: Course) -> list[Pair]:
-    fields: list[Pair] = [(b"x-tidegate-id", course.exchange.id.encode())]
-    if course.admission is not None:
-        fields += [(name.encode(), value.encode()) for name, value in course.admission.headers]
-    return fields
-
-
-def _credential(generation: Generation) -> Pair | None:
-    secret = generation.credential
-    if secret is None:
-        return None
-    if generation.config.upstream.auth_header == "x-api-key":
-        return b"x-api-key", secret.encode()
-    return b"authorization", b"Bearer " + secret.encode()
+        await self._ledger.settled()
 
 
 def _attach(request: web.BaseRequest, relay: Relay | None) -> None:
@@ -382,15 +304,3 @@ def _attach(request: web.BaseRequest, relay: Relay | None) -> None:
     protocol = request.protocol
     if isinstance(protocol, ClientConnection):
         protocol.relay = relay
-
-
-def _outcome(course: Course) -> str:
-    reading = course.reading
-    if course.status is not None and course.status >= 400:
-        return "upstream_error"
-    if reading is not None and reading.error_event:
-        return "upstream_error_event"
-    if reading is not None and not reading.complete and reading.stopped is None:
-        course.error = "the stream ended without its closing event"
-        return "upstream_cut"
-    return "complete"

@@ -1,4 +1,4 @@
-"""The client's request: who presents what, its body, and the head that goes upstream."""
+"""The client's request: what its head says, who presents what, and its body."""
 
 import random
 import re
@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from aiohttp import web
 
-from tidegate.exchange import Client, Credential, Trace
+from tidegate.exchange import Client, Credential, Exchange, Trace
 from tidegate.http.reply import Refusal, refuse
 from tidegate.wire import headers
 from tidegate.wire.headers import Pair
+from tidegate.wire.routes import Kind, Route, resolve
 
 
 class SafeHeaders(Mapping[str, str]):
@@ -33,6 +34,38 @@ class SafeHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+
+def exchange_of(request: web.BaseRequest, at: float) -> Exchange:
+    """Return what the head says, for a request that came `at` seconds after the epoch."""
+    return Exchange(
+        id=_new_id(at),
+        at=at,
+        route=resolve(request.method, request.raw_path),
+        peer=request.remote or "",
+        headers=SafeHeaders(request),
+        client=client_of(request),
+        trace=trace_of(request.headers.get("traceparent", "")),
+    )
+
+
+def no_exchange(at: float) -> Exchange:
+    """Return what stands in the record of something that was no HTTP request."""
+    return Exchange(
+        id=_new_id(at),
+        at=at,
+        route=Route(Kind.NONE, "", ""),
+        peer="",
+        headers={},
+        client=Client(),
+        trace=trace_of(""),
+    )
+
+
+def _new_id(at: float) -> str:
+    """Return an id of our own, in the order of time. Ids that clients send are never used."""
+    unique = random.getrandbits(64)
+    return f"tg_{int(at * 1000):012x}{unique:016x}"
 
 
 def credential_of(pairs: Sequence[Pair]) -> Credential | None:
@@ -152,39 +185,3 @@ async def read_body(request: web.BaseRequest, max_body_bytes: int) -> bytes:
 def _too_large(max_body_bytes: int) -> Refusal:
     message = f"the request body is larger than {max_body_bytes} bytes, the limit of this gateway"
     return refuse(413, message, "body_too_large")
-
-
-def upstream_head(
-    pairs: Sequence[Pair],
-    start: bytes,
-    *,
-    credential: Pair | None,
-    forward: bool,
-    length: int | None,
-) -> bytes:
-    """Return the request head for the upstream: all end-to-end headers, in their order.
-
-    `start` is the request line with Host. `credential` replaces whatever the caller sent;
-    without one the caller's own goes, if it is to `forward`: a key of this gateway is not.
-    `length` is that of the body, if there is one.
-    """
-    stop, private = headers.REQUEST_STOP, headers.NO_OPTIONS
-    forward = forward and credential is None
-    kept: list[Pair] = []
-    for pair in pairs:
-        name = pair[0].lower()
-        if name not in stop:
-            kept.append(pair)
-        elif name == b"accept-encoding":
-            kept.append((pair[0], headers.accept_encoding(pair[1])))
-        elif forward and name in headers.CREDENTIALS and pair[1].strip():
-            kept.append(pair)
-        elif name == b"connection":
-            private |= headers.options(pair[1])
-    if private:
-        kept = [pair for pair in kept if pair[0].lower() not in private]
-    if credential is not None:
-        kept.append(credential)
-    if length is not None:
-        kept.append((b"Content-Length", b"%d" % length))
-    return start + headers.encode(kept) + b"\r\n"

@@ -140,6 +140,19 @@ def record_of(course: Course) -> ExchangeRecord:
     )
 
 
+def outcome_of(course: Course) -> str:
+    """Return how an answer that came to its end has ended."""
+    reading = course.reading
+    if course.status is not None and course.status >= 400:
+        return "upstream_error"
+    if reading is not None and reading.error_event:
+        return "upstream_error_event"
+    if reading is not None and not reading.complete and reading.stopped is None:
+        course.error = "the stream ended without its closing event"
+        return "upstream_cut"
+    return "complete"
+
+
 async def settle(holds: Sequence[Hold], record: ExchangeRecord) -> None:
     """Settle every hold once, the last taken first; one that fails does not stop the others."""
     for hold in reversed(holds):
