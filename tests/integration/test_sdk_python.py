@@ -39,7 +39,7 @@ def test_the_same_as_without_a_gateway(sides: Sides, mode: str, scenario: Scenar
     expected = direct.outcome(mode, scenario.name)
     assert scenario.wants in (*expected, "either"), expected
     assert through.outcome(mode, scenario.name) == expected
-    assert len(direct.heard[name]) == scenario.requests
+    assert len(direct.heard[name]) == scenario.requests()
     assert list(map(as_sent, through.heard[name])) == list(map(as_sent, direct.heard[name]))
 
 

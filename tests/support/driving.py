@@ -18,7 +18,7 @@ from tidegate.simulator import Received, Simulator
 KEY = "-".join(("sk", "ant", "api03", "x" * 20))
 SUPPORT = Path(__file__).parent
 MARK = "x-scenario"
-DRIVER_TIMEOUT_S = 120
+DRIVER_TIMEOUT_S = 90
 
 Outcomes = dict[str, dict[str, Any]]
 """By mode (`sync`, `async`), then by the scenario's name."""
@@ -143,6 +143,7 @@ _OF_THE_CONNECTION = frozenset(
 
 
 def as_sent(received: Received) -> tuple[str, str, list[tuple[bytes, bytes]], bytes]:
-    """Return a request as it came, without what belongs to one connection."""
+    """Return a request as it came, without what belongs to one connection, and ids."""
     headers = [pair for pair in received.raw_headers if pair[0].lower() not in _OF_THE_CONNECTION]
-    return received.method, received.target, headers, received.body
+    body = _NEW_EACH_TIME.sub(r"\1", received.body.decode()).encode()
+    return received.method, received.target, headers, body

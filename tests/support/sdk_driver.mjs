@@ -53,7 +53,8 @@ function toolTurn(params, message) {
 }
 
 async function streamed(stream, seen) {
-  for await (const event of stream) seen.push(event);
+  // the message that an event holds goes on growing
+  for await (const { message, ...event } of stream) seen.push(event);
   return { events: seen, message: await stream.finalMessage() };
 }
 

@@ -95,7 +95,7 @@ class Sync:
         seen = []
         try:
             return {"result": call(client, scenario["params"], options(scenario, "sync"), seen)}
-        except Exception as error:  # noqa: BLE001 - every exception is an outcome
+        except Exception as error:
             return {"error": described(error), "seen": seen}
 
     def create(self, client, params, extra, seen):
@@ -171,7 +171,7 @@ class Async:
         seen = []
         try:
             found = await call(client, scenario["params"], options(scenario, "async"), seen)
-        except Exception as error:  # noqa: BLE001 - every exception is an outcome
+        except Exception as error:
             return {"error": described(error), "seen": seen}
         return {"result": found}
 
@@ -264,8 +264,9 @@ def main():
     scenarios = plan["scenarios"]
     names = [each["name"] for each in scenarios]
     outcomes = {"version": anthropic.__version__}
-    outcomes["sync"] = dict(zip(names, run_sync(plan, scenarios)))
-    outcomes["async"] = dict(zip(names, asyncio.run(run_async(plan, scenarios))))
+    outcomes["sync"] = dict(zip(names, run_sync(plan, scenarios), strict=True))
+    found = asyncio.run(run_async(plan, scenarios))
+    outcomes["async"] = dict(zip(names, found, strict=True))
     json.dump(outcomes, sys.stdout, default=str)
 
 
