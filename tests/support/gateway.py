@@ -165,5 +165,7 @@ async def _ready(running: Process) -> None:
     async with asyncio.timeout(30):
         while b"tidegate serves" not in running.log.read_bytes():
             if running.process.returncode is not None:
-                raise AssertionError(running.log.read_text())
+                raise AssertionError(
+                    f"exit {running.process.returncode}\n{running.log.read_text()}"
+                )
             await asyncio.sleep(0.05)
