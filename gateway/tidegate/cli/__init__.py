@@ -5,11 +5,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tidegate import __version__
+from tidegate.cli import journal, keys
+from tidegate.cli.parser import Commands, Parser
+from tidegate.cli.parser import command as declare
 from tidegate.config import Flags
 from tidegate.errors import ConfigError, Problem
 
@@ -44,20 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-class _Parser(argparse.ArgumentParser):
-    """Can wait with a part of its help until somebody asks: importing it may take a while."""
-
-    late_epilog: Callable[[], str] | None = None
-
-    def format_help(self) -> str:
-        """Return the help text."""
-        if self.late_epilog is not None:
-            self.epilog = self.late_epilog()
-        return super().format_help()
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="tidegate",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -71,32 +62,16 @@ def _parser() -> _Parser:
     _add_schema(commands)
     _add_demo(commands)
     _add_simulator(commands)
-    _add_journal(commands)
-    _add_keys(commands)
+    journal.add(commands)
+    keys.add(commands)
     return parser
-
-
-Commands = Any  # argparse does not name the type of add_subparsers()
-
-
-def _command(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
-) -> _Parser:
-    command: _Parser = commands.add_parser(
-        name,
-        help=text.partition("\n")[0],
-        description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=run)
-    return command
 
 
 # serve and check
 
 
 def _add_serve(commands: Commands) -> None:
-    command = _command(commands, "serve", _serve, SERVE)
+    command = declare(commands, "serve", _serve, SERVE)
     command.add_argument("--config", metavar="FILE", type=Path, help="TOML; see `tidegate schema`")
     command.add_argument("--host", help="where clients connect (127.0.0.1)")
     command.add_argument("--port", type=int, help="(8080; 0 picks one)")
@@ -167,7 +142,7 @@ def _flags(options: argparse.Namespace) -> Flags:
 
 
 def _add_check(commands: Commands) -> None:
-    command = _command(commands, "check", _check, CHECK)
+    command = declare(commands, "check", _check, CHECK)
     command.add_argument("file", type=Path)
 
 
@@ -191,7 +166,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _add_plugins(commands: Commands) -> None:
-    _command(commands, "plugins", _plugins, "list the plugins that are installed")
+    declare(commands, "plugins", _plugins, "list the plugins that are installed")
 
 
 def _plugins(_options: argparse.Namespace) -> int:
@@ -212,7 +187,7 @@ def _plugins(_options: argparse.Namespace) -> int:
 
 def _add_schema(commands: Commands) -> None:
     text = "print the JSON Schema of the configuration, plugins included"
-    _command(commands, "schema", _schema, text)
+    declare(commands, "schema", _schema, text)
 
 
 def _schema(_options: argparse.Namespace) -> int:
@@ -226,7 +201,7 @@ def _schema(_options: argparse.Namespace) -> int:
 
 
 def _add_demo(commands: Commands) -> None:
-    command = _command(commands, "demo", _demo, DEMO)
+    command = declare(commands, "demo", _demo, DEMO)
     command.add_argument("--for", dest="duration", metavar="TIME", help="end by itself, as in 30s")
     command.add_argument("--port", type=int, default=8080)
     command.add_argument("--admin-port", type=int, default=9464)
@@ -253,7 +228,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _add_simulator(commands: Commands) -> None:
-    command = _command(commands, "simulator", _simulator, "serve a simulated Messages API")
+    command = declare(commands, "simulator", _simulator, "serve a simulated Messages API")
     command.late_epilog = _simulator_controls
     command.add_argument("--host", default="127.0.0.1")
     command.add_argument("--port", type=int, default=8090)
@@ -271,101 +246,4 @@ def _simulator(options: argparse.Namespace) -> int:
     from tidegate.simulator import run  # noqa: PLC0415
 
     asyncio.run(run(options.host, options.port, announce=_announce))
-    return 0
-
-
-# journal
-
-
-def _add_journal(commands: Commands) -> None:
-    text = "read a journal"
-    group = _command(commands, "journal", lambda _: 2, text)
-    verbs = group.add_subparsers(title="verbs", metavar="VERB", required=True)
-    tail = _command(verbs, "tail", _journal_tail, "print a line for each exchange")
-    tail.add_argument("--follow", action="store_true", help="wait for more")
-    tail.add_argument("--json", action="store_true", help="the records themselves")
-    show = _command(verbs, "show", _journal_show, "print all records of one id")
-    show.add_argument("id", help="as in the response header x-tidegate-id")
-    stats = _command(verbs, "stats", _journal_stats, "count what is in it")
-    verify = _command(verbs, "verify", _journal_verify, "check that each intent has one exchange")
-    for command in (tail, show, stats, verify):
-        command.add_argument("--dir", type=Path, default=Path("tidegate-journal"), metavar="DIR")
-
-
-def _journal_tail(options: argparse.Namespace) -> int:
-    from tidegate.journal import show  # noqa: PLC0415
-
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    for line in show.tail(_directory(options), follow=options.follow):
-        text = line.decode().rstrip("\n") if options.json else show.summary(line, colour=colour)
-        if text is not None:
-            print(text, flush=options.follow)
-    return 0
-
-
-def _journal_show(options: argparse.Namespace) -> int:
-    from tidegate.journal import show  # noqa: PLC0415
-
-    found = show.records_of(_directory(options), options.id)
-    for record in found:
-        print(json.dumps(record, indent=2))
-    if not found:
-        print(f"no record of {options.id} in {options.dir}", file=sys.stderr)
-    return 0 if found else 1
-
-
-def _journal_stats(options: argparse.Namespace) -> int:
-    from tidegate.journal import show  # noqa: PLC0415
-
-    for line in show.stats(_directory(options)):
-        print(line)
-    return 0
-
-
-def _journal_verify(options: argparse.Namespace) -> int:
-    from tidegate.journal.verify import verify  # noqa: PLC0415
-
-    report = verify(_directory(options))
-    print(f"intents {report.intents}, exchanges {report.exchanges}, open {len(report.open)}")
-    for id_ in report.repeated:
-        print(f"{id_} has more than one exchange")
-    if report.unreadable:
-        print(f"{report.unreadable} lines are not records")
-    return 0 if report.sound else 1
-
-
-def _directory(options: argparse.Namespace) -> Path:
-    directory: Path = options.dir
-    if not directory.is_dir():
-        message = "is no directory; name the journal with --dir"
-        raise ConfigError([Problem(str(directory), message)])
-    return directory
-
-
-# keys
-
-
-def _add_keys(commands: Commands) -> None:
-    text = "make gateway keys"
-    group = _command(commands, "keys", lambda _: 2, text)
-    verbs = group.add_subparsers(title="verbs", metavar="VERB", required=True)
-    new = _command(verbs, "new", _keys_new, KEYS_NEW)
-    new.add_argument("--team", required=True)
-    new.add_argument("--id", help="(the team's name and a number)")
-
-
-KEYS_NEW = """\
-make a key, and print it once
-
-The key goes to whom it is for; the lines with its SHA-256 go into the configuration. Only
-the digest is kept, so a lost key cannot be shown again: make another.
-"""
-
-
-def _keys_new(options: argparse.Namespace) -> int:
-    from tidegate.keys import digest, new_key, toml_lines  # noqa: PLC0415
-
-    key = new_key()
-    print(key)
-    print(toml_lines(options.team, options.id, digest(key)))
     return 0
