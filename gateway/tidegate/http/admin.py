@@ -33,7 +33,7 @@ class AdminPort:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port.
@@ -42,7 +42,7 @@ class AdminPort:
             OSError: the address cannot be had.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, shutdown_timeout=1).start()
+        await web.TCPSite(self._runner, host, port).start()
         address: tuple[str, int] = self._runner.addresses[0]
         return address[1]
 
