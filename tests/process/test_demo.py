@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from redacting import rules_dir
 from support.gateway import read_records
 from support.ports import free_port
 from tidegate.journal.verify import verify
@@ -81,9 +80,6 @@ class Ended:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     journal = tmp_path_factory.mktemp("demo") / "journal"
-    journal.mkdir()
-    if rules_dir().is_dir():  # compiled by an earlier test
-        (journal / "redact-rules").symlink_to(rules_dir())
     command = [sys.executable, "-m", "tidegate", "demo", "--for", "4s", "--journal", str(journal)]
     ports = ["--port", "0", "--admin-port", "0"]
     done = subprocess.run(

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import pytest
 
-from redacting import rules_dir
 from support.gateway import read_records
 from support.ports import free_port
 from tidegate.keys import new_key
@@ -116,9 +115,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             shutil.copy2(ROOT / name, target / name)
     (target / "tidegate.toml").write_text(blocks("toml")[0])
     fresh = Clone(target)
-    if rules_dir().is_dir():  # compiled by an earlier test
-        (target / "tidegate-journal").mkdir()
-        (target / "tidegate-journal/redact-rules").symlink_to(rules_dir())
     (target.parent / "bin").mkdir()
     (target.parent / "bin/python3").symlink_to(PYTHON)
     return fresh

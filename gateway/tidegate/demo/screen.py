@@ -22,7 +22,7 @@ _HELLO = {
 def starting() -> None:
     """Print why nothing happens for a while."""
     print("starting a simulated upstream and the gateway …", flush=True)
-    print("(the first seconds go into compiling the rules for secrets)", flush=True)
+    print("(the first time, some seconds go into compiling the rules for secrets)", flush=True)
 
 
 def welcome(places: Places, people: Cast, *, temporary: bool, seconds: float | None) -> None:
