@@ -1,6 +1,7 @@
 """The data plane of one worker: sockets in front, the handler between, a pool behind."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -20,6 +21,11 @@ log = logging.getLogger(__name__)
 
 MAX_FIELD_BYTES = 32 * 1024
 """Of one request header. Bearer tokens with many claims reach 16 KB."""
+
+CUT_S = 0.01
+"""aiohttp takes 0 for "however long it takes"."""
+
+FLUSH_LOOK_S = 0.02
 
 READ_BUFFER_BYTES = 1024 * 1024
 """What is read of a body before its sender has to wait for us."""
@@ -83,12 +89,23 @@ class DataPlane:
         for connection in self._server.connections:
             if isinstance(connection, ClientConnection):
                 connection.close_if_idle()
-        await self.handler.idle(drain_s)
-        await self._server.shutdown(timeout=0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                await self.handler.idle(drain_s)
+                await self._flushed()
+        await self._server.shutdown(timeout=CUT_S)
         await self._runner.cleanup()
         await self.handler.settled()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await self.generation.retire()
+
+    async def _flushed(self) -> None:
+        """Wait until slow clients have taken what is over for us."""
+        while any(  # noqa: ASYNC110 - transports tell nobody
+            connection.transport is not None and connection.transport.get_write_buffer_size()
+            for connection in self._server.connections
+        ):
+            await asyncio.sleep(FLUSH_LOOK_S)
 
 
 def _serving(generation: Generation) -> Serving:
