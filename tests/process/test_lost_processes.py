@@ -213,6 +213,8 @@ async def test_an_orphan_that_hangs_leaves_too(tmp_path: Path, config: Path) -> 
             await gone(*orphans)
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await stalled
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await stream.rest()
         async with serve(journal, config, "--upstream", water.url, env=WAYWARD):
             await reconciled(journal, [stream.id])
 

@@ -1,0 +1,161 @@
+"""SIGHUP: what is in flight keeps its configuration, and a bad one changes nothing at all."""
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.gateway import Process, serve
+from support.traffic import (
+    MODEL,
+    STREAM,
+    is_ready,
+    load,
+    open_streams,
+    reconciled,
+    say,
+    scraped,
+    tide,
+    until,
+    written,
+)
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
+
+WAYWARD = {"PYTHONPATH": str(Path(__file__).parent / "wayward")}
+OTHER = "claude-haiku-4-5"
+BASE = "[listen]\nworkers = 2\n"
+METRICS = '[[plugins]]\nuse = "metrics"\n'
+
+
+def allowing(*models: str) -> str:
+    listed = ", ".join(f'"{model}"' for model in models)
+    return f'{BASE}[[plugins]]\nuse = "models"\n[plugins.config]\nallow = [{listed}]\n{METRICS}'
+
+
+def digests(running: Process) -> list[str]:
+    """The configurations that workers and observatory have come to run, in order."""
+    text = running.log.read_text()
+    return re.findall(r"(?:is ready \(|runs )configuration (\w+)", text)
+
+
+async def reloaded(running: Process) -> str:
+    """Send SIGHUP; return the new digest once every process runs it."""
+    before = len(digests(running))
+    running.signal(signal.SIGHUP)
+    await until(lambda: len(digests(running)) >= before + 3)
+    (digest,) = set(digests(running)[before:])
+    return digest
+
+
+async def refused(running: Process) -> str:
+    """Send SIGHUP; return what is said of it on standard error."""
+    before = len(running.log.read_text())
+    running.signal(signal.SIGHUP)
+    await until(lambda: "nothing has changed" in running.log.read_text()[before:])
+    return running.log.read_text()[before:]
+
+
+def by_id(running: Process) -> dict[str, dict[str, Any]]:
+    return {record["id"]: record for record in running.records()}
+
+
+async def test_streams_keep_their_configuration_and_new_requests_get_the_new_one(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "tidegate.toml"
+    config.write_text(allowing(MODEL))
+    async with tide() as water, serve(tmp_path / "j", config, "--upstream", water.url) as running:
+        (old,) = set(digests(running))
+        streams = await open_streams(running.port, 8)
+        async with load(running.port) as clients:
+            await clients.seen(10)
+            config.write_text(allowing(OTHER))
+            new = await reloaded(running)
+            assert new != old
+            answers = [await say(running.port, MODEL) for _ in range(6)]
+            answers += [await say(running.port, OTHER) for _ in range(6)]
+        assert [status for status, _, _ in answers] == [404] * 6 + [200] * 6
+        water.rise.set()
+        assert [await stream.rest() for stream in streams] == [STREAM] * 8
+        assert set(clients.statuses) == {200, 404}
+        assert clients.broken == 0
+
+        seen = [*clients.ids, *(id_ for _, _, id_ in answers)]
+        await reconciled(running.directory, [*seen, *(stream.id for stream in streams)])
+        records = by_id(running)
+        assert {records[stream.id]["config"] for stream in streams} == {old}
+        assert {records[stream.id]["outcome"] for stream in streams} == {"complete"}
+        assert {records[id_]["config"] for _, _, id_ in answers} == {new}
+        assert await scraped(running) == written(running.records())
+
+
+BAD = {
+    "toml": (BASE + "[[plugins]\n", "error: toml: "),
+    "unknown key": (BASE + METRICS + "tiemout_s = 1\n", "error: plugins[0].tiemout_s: unknown key"),
+    "unknown key of a plugin": (
+        allowing(MODEL).replace("allow", "alow"),
+        "error: plugins[0].config.alow: unknown key; did you mean `allow`?",
+    ),
+    "policy that cannot open": (
+        BASE + '[[plugins]]\nuse = "cannot-open-policy"\n' + METRICS,
+        "error: plugins.cannot-open-policy: there is nothing here to open",
+    ),
+    "observer that cannot open": (
+        BASE + METRICS + '[[plugins]]\nuse = "cannot-open"\n',
+        "error: plugins.cannot-open: there is nothing here to open",
+    ),
+    "missing secret": (
+        BASE + '[upstream]\ncredential = { env = "TIDEGATE_NO_SUCH" }\n' + METRICS,
+        "error: upstream.credential: the environment variable TIDEGATE_NO_SUCH is not set",
+    ),
+    "workers": (
+        allowing(MODEL).replace("workers = 2", "workers = 3"),
+        "error: listen.workers: cannot change while the gateway runs (it is 2)",
+    ),
+    "no file": (None, "tidegate.toml: No such file"),
+}
+
+
+async def test_a_bad_file_changes_nothing_and_is_explained(tmp_path: Path) -> None:
+    config = tmp_path / "tidegate.toml"
+    config.write_text(allowing(MODEL))
+    async with (
+        tide() as water,
+        serve(tmp_path / "j", config, "--upstream", water.url, env=WAYWARD) as running,
+    ):
+        (old,) = set(digests(running))
+        streams = await open_streams(running.port, 2)
+        seen = []
+        for text, explanation in BAD.values():
+            config.unlink() if text is None else config.write_text(text)
+            assert explanation in await refused(running)
+            seen += [await say(running.port, MODEL), await say(running.port, OTHER)]
+            assert await is_ready(running)
+        assert [status for status, _, _ in seen] == [200, 404] * len(BAD)
+        water.rise.set()
+        assert [await stream.rest() for stream in streams] == [STREAM] * 2
+        await reconciled(running.directory, [id_ for _, _, id_ in seen])
+        assert await scraped(running) == written(running.records())
+
+        # A worker that starts anew does not stumble over what was refused either.
+        victims = {pid for pid, name in running.children().items() if name == "tidegate.worker"}
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: len(running.children().keys() - victims) == 3)
+        assert (await say(running.port, OTHER))[0] == 404
+
+        config.write_text(allowing(OTHER))
+        new = await reloaded(running)
+        assert (await say(running.port, OTHER))[0] == 200
+        running.signal(signal.SIGTERM)
+        assert await running.wait() == 0
+    records = running.records()
+    assert {record["config"] for record in records[:-1]} <= {old, new}
+    vitals = running.records("vitals")
+    assert {v["config"] for v in vitals} <= {old, new}
+    last = {v["worker"]: v for v in vitals if v["config"] == new}
+    assert [v["reloads"] for v in last.values()] == [1, 1]
