@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.caches import node_sdk, python_sdk
 from support.gateway import gateway
 from support.scenarios import Scenario
 from tidegate.simulator import Received, Simulator
@@ -37,13 +38,46 @@ class Side:
         """What the program saw, without what is new each time."""
         return lasting(self.outcomes[mode][name])
 
+    def error(self, mode: str, name: str) -> dict[str, Any]:
+        """What it was told of an exception."""
+        found = self.outcomes[mode][name]
+        assert "error" in found, found
+        told: dict[str, Any] = found["error"]
+        return told
 
-def python_command(interpreter: Path) -> list[str]:
-    return [str(interpreter), "-B", str(SUPPORT / "sdk_driver.py")]
+
+@dataclass(frozen=True)
+class Sdk:
+    """An official SDK, of one version."""
+
+    version: str
+    node: bool = False
+
+    def __str__(self) -> str:
+        return f"{'node' if self.node else 'python'}-{self.version}"
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        return ("async",) if self.node else ("sync", "async")
+
+    def able(self, scenarios: Sequence[Scenario]) -> list[Scenario]:
+        """Return those that its driver has."""
+        return [scenario for scenario in scenarios if scenario.node or not self.node]
+
+    def command(self) -> list[str]:
+        """Return the command that runs its driver; installs it if it is not there."""
+        if self.node:
+            return ["node", str(SUPPORT / "sdk_driver.mjs"), str(node_sdk(self.version))]
+        return [str(python_sdk(self.version)), "-B", str(SUPPORT / "sdk_driver.py")]
 
 
-def node_command(folder: Path) -> list[str]:
-    return ["node", str(SUPPORT / "sdk_driver.mjs"), str(folder)]
+SDKS = (
+    Sdk("0.75.0"),
+    Sdk("1.17.0"),
+    Sdk("2.12.0"),
+    Sdk("0.71.0", node=True),
+    Sdk("1.12.0", node=True),
+)
 
 
 async def drive(
@@ -100,10 +134,19 @@ async def run_direct(command: Sequence[str], scenarios: Sequence[Scenario]) -> S
 
 
 async def run_through(
-    directory: Path, command: Sequence[str], scenarios: Sequence[Scenario]
+    directory: Path,
+    command: Sequence[str],
+    scenarios: Sequence[Scenario],
+    toml: str = "",
+    key: str = KEY,
+    **listen: Any,
 ) -> Side:
-    async with simulating() as simulator, gateway(directory, simulator.url) as gate:
-        side = Side(await drive(command, gate.url, scenarios))
+    """Run a driver through a gateway; `toml` adds to the gateway's configuration."""
+    async with (
+        simulating() as simulator,
+        gateway(directory, simulator.url, toml, **listen) as gate,
+    ):
+        side = Side(await drive(command, gate.url, scenarios, key))
         await _collect(side, simulator)
         side.records = await gate.exchanges(simulator.stats.requests)
     return side

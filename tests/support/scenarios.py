@@ -205,5 +205,11 @@ BROKEN = [
 ]
 """Answers that do not come to a good end."""
 
+UNLIKE = [
+    Scenario("hang-up", "create", ask(), "error=disconnect", retries=1),
+    Scenario("reset", "stream", ask(), "cut=5, reset=1, pace_ms=5"),
+]
+"""Failures of a connection, which has two ends fewer without a gateway."""
+
 SAME = [*ANSWERED, *REFUSED, *BROKEN]
 """What has to be the same with a gateway between as without."""
