@@ -1,0 +1,1 @@
+"""One load through several gateways in turn; see the README one folder up."""

@@ -1,0 +1,130 @@
+"""What was measured, as tables to read and as JSON."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.side_by_side.candidates import CANDIDATES
+from bench.side_by_side.cases import CASES, UNITS
+from bench.side_by_side.summary import (
+    ENOUGH_ROUNDS,
+    TARGETS,
+    Figure,
+    Round,
+    Spread,
+    Summary,
+    Target,
+    against,
+)
+
+NOTE = """\
+A cell is the median over the rounds, then in brackets the ratio to nginx: the median of the
+ratios inside each round, and the lowest and highest of them. Compare ratios only."""
+QUICK = (
+    "**A quick run: small loads, one round. It shows that the harness works, and nothing else.**"
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A whole run."""
+
+    date: str
+    quick: bool
+    rounds: int
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    samples: Mapping[str, Sequence[Round]]
+    """By case."""
+    summaries: Mapping[str, Summary]
+    failures: Sequence[str]
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Return everything, samples included."""
+    found = dataclasses.asdict(result)
+    found["targets"] = [_target_json(target, result) for target in TARGETS]
+    return found
+
+
+def _target_json(target: Target, result: Result) -> dict[str, Any]:
+    reached = against(target, dict(result.summaries))
+    return dataclasses.asdict(target) | {"reached": reached and dataclasses.asdict(reached)}
+
+
+def as_markdown(result: Result) -> str:
+    """Return the tables."""
+    parts = [f"# Side by side, {result.date}", *([QUICK] if result.quick else []), _about(result)]
+    parts += [NOTE, _candidates(result)]
+    for case in CASES:
+        if case.name in result.summaries:
+            table = _case_table(result.summaries[case.name], case.shown)
+            parts.append(f"## {case.name}\n\n{case.about}\n\n{table}")
+    parts.append(f"## Targets\n\n{_targets(result)}")
+    if result.failures:
+        parts.append("## Failed\n\n" + "\n".join(f"- {each}" for each in result.failures))
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(result: Result) -> str:
+    pairs = [("rounds", str(result.rounds)), *result.machine.items(), *result.versions.items()]
+    return "\n".join(f"- {name}: {value}" for name, value in pairs if value)
+
+
+def _candidates(result: Result) -> str:
+    there = {name for summary in result.summaries.values() for name in summary}
+    return "\n".join(f"- `{each.name}`: {each.about}" for each in CANDIDATES if each.name in there)
+
+
+def _case_table(summary: Summary, shown: Sequence[str]) -> str:
+    columns = [key for key in shown if any(key in figures for figures in summary.values())]
+    rows = [
+        [name, *(_cell(figures.get(key)) for key in columns)]
+        for name, figures in summary.items()
+        if figures
+    ]
+    return _table(["", *(UNITS[key] for key in columns)], rows)
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "-"
+    value = _number(figure.value.median)
+    return f"{value} ({_ratio(figure.to['nginx'])})" if "nginx" in figure.to else value
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _ratio(found: Spread) -> str:
+    middle = f"{found.median:.2f}×"
+    return middle if found.rounds < 2 else f"{middle}, {found.low:.2f}-{found.high:.2f}"
+
+
+def _targets(result: Result) -> str:
+    rows = [_target_row(target, result) for target in TARGETS]
+    return _table(["tidegate", "target", "reached", ""], rows)
+
+
+def _target_row(target: Target, result: Result) -> list[str]:
+    reached = against(target, dict(result.summaries))
+    unit = f"× {target.reference}" if target.reference else ""
+    if reached is None:
+        return [target.what, f"≤ {target.limit:g} {unit}", "not measured", ""]
+    verdict = "met" if reached.median <= target.limit else "missed"
+    enough = not result.quick and result.rounds >= ENOUGH_ROUNDS
+    spread = f"{reached.median:.2f} ({reached.low:.2f}-{reached.high:.2f})"
+    return [target.what, f"≤ {target.limit:g} {unit}", spread, verdict if enough else ""]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    rule = ["-" * max(3, width) for width in widths]
+    return "\n".join(_line(line, widths) for line in (lines[0], rule, *lines[1:]))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(map(str.ljust, cells, widths)) + " |"
