@@ -5,6 +5,7 @@ clients connect to and the lock of the journal, so that both outlive any worker;
 closes what a dead worker left open in the journal. Its rooms are in `tidegate.parent`.
 """
 
+import contextlib
 import logging
 import socket
 import time
@@ -60,7 +61,7 @@ class Supervisor:
         self._config = config
         self._read_text = read_text
         self._flags = flags
-        self._announce = announce
+        self._tell_operator = announce
         self._directory = Path(config.journal.dir)
         self._signals = Signals()
         self._children = Children(self._on_report)
@@ -140,6 +141,10 @@ class Supervisor:
                 self._announce(f"error: {child.name} did not start in {START_S:g} s")
             elif not child.problems:
                 self._announce(f"error: {child.name} died at start; its own words are above")
+
+    def _announce(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # standard error may be a file on a full disk
+            self._tell_operator(text)
 
     def _complain(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
