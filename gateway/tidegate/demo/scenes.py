@@ -65,10 +65,11 @@ async def thinking(caller: Caller) -> None:
 
 
 async def cached(caller: Caller) -> None:
-    """A long system prompt: written to the provider's cache once, read from it afterwards."""
+    """Two questions about a long system prompt: the second reads it from the provider's cache."""
     system = [{"type": "text", "text": _HANDBOOK, "cache_control": {"type": "ephemeral"}}]
-    document = ask(HAIKU, _question(caller), system=system, stream=True)
-    await caller.post(caller.people.data, document, simulate="pace_ms=5, tokens=40")
+    for _ in range(2):
+        document = ask(HAIKU, _question(caller), system=system, stream=True)
+        await caller.post(caller.people.data, document, simulate="pace_ms=5, tokens=40")
 
 
 async def count_tokens(caller: Caller) -> None:
