@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redacting import rules_dir
 
+from redacting import rules_dir
 from support.gateway import gateway
 from support.raw import ask, post
 from tidegate.keys import digest, new_key
