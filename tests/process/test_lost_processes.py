@@ -140,6 +140,53 @@ async def test_nothing_is_lost_when_everything_is_killed_under_load(
         await reconciled(journal, seen)
 
 
+async def test_half_a_line_is_repaired_and_counted_at_the_next_start(
+    tmp_path: Path, config: Path
+) -> None:
+    journal = tmp_path / "j"
+    async with tide() as water:
+        async with serve(journal, config, "--upstream", water.url) as running:
+            streams = await open_streams(running.port, 4)
+            for stream in streams:
+                stream.writer.close()
+            await reconciled(journal, [stream.id for stream in streams])
+            streams = await open_streams(running.port, 4)
+            kill_everything(running)
+            await running.wait()
+        (torn, *_) = journal.glob("w0-*.jsonl")
+        with torn.open("ab") as file:
+            file.write(b'{"kind":"exchange","v":1,"id":"tg_')
+        for _ in range(2):
+            async with serve(journal, config, "--upstream", water.url) as running:
+                await reconciled(journal, [stream.id for stream in streams])
+                assert await scraped(running) == written(running.records())
+                repaired = [e for e in running.records("end") if e["by"] == "recovery"]
+                assert sorted(end["torn_bytes"] for end in repaired) == [0, 34]
+                running.signal(signal.SIGTERM)
+                assert await running.wait() == 0
+        for stream in streams:
+            stream.writer.close()
+
+
+async def test_with_fsync_every_exchange_is_recorded_too(tmp_path: Path, config: Path) -> None:
+    config.write_text('[journal]\ndurability = "fsync"\n' + TOML)
+    journal, seen = tmp_path / "j", []
+    async with tide() as water:
+        for _ in range(2):
+            async with serve(journal, config, "--upstream", water.url) as running:
+                async with load(running.port, clients=8) as clients:
+                    await clients.seen(80)
+                    kill_everything(running)
+                    await running.wait()
+                assert set(clients.statuses) == {200}
+                seen += clients.ids
+        async with serve(journal, config, "--upstream", water.url) as running:
+            await reconciled(journal, seen)
+            assert await scraped(running) == written(running.records())
+            running.signal(signal.SIGTERM)
+            assert await running.wait() == 0
+
+
 async def test_counters_never_reset_when_the_observatory_is_killed(
     tmp_path: Path, config: Path
 ) -> None:
