@@ -45,7 +45,7 @@ def node_sdk(version: str) -> Path:
     def make(folder: Path) -> None:
         folder.mkdir()
         (folder / "package.json").write_text('{"private": true}\n')
-        quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"]
+        quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1"]
         _run(["npm", "install", *quiet, f"@anthropic-ai/sdk@{version}"], cwd=folder)
 
     return _cached(f"npm-{version}", make)
@@ -72,7 +72,9 @@ def sdk_streams(version: str) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name != _MADE)
 
 
-_PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+_PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check", "--retries", "1")
+_failed: dict[str, str] = {}
+"""Why something could not be had: not tried twice in one run."""
 _MADE = ".made"
 
 
@@ -93,17 +95,25 @@ def _cached(name: str, make: Callable[[Path], None]) -> Path:
     """The folder of that name, made if it is not there or was not finished."""
     folder = CACHE / name
     with _locked(name):
-        if not (folder / _MADE).exists():
+        if name not in _failed and not (folder / _MADE).exists():
             shutil.rmtree(folder, ignore_errors=True)
             try:
                 make(folder)
+                (folder / _MADE).touch()
             except subprocess.CalledProcessError as error:
-                last = (error.stderr or error.stdout or "").strip().splitlines()[-1:]
-                unavailable(f"{name} cannot be installed: {' '.join(last)[:200]}")
+                _failed[name] = _complaint(error.stderr)
             except subprocess.TimeoutExpired:
-                unavailable(f"{name} cannot be installed within {INSTALL_TIMEOUT_S} s")
-            (folder / _MADE).touch()
+                _failed[name] = f"not within {INSTALL_TIMEOUT_S} s"
+    if name in _failed:
+        unavailable(f"{name} cannot be installed: {_failed[name]}")
     return folder
+
+
+def _complaint(printed: str) -> str:
+    """What pip says last, or npm first."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()] or [""]
+    npm = [line for line in lines if line.startswith("npm error")]
+    return (npm or lines[-1:])[0][:200]
 
 
 @contextmanager
