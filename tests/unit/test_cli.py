@@ -12,7 +12,7 @@ from tidegate.journal.writer import Writer
 from tidegate.keys import digest
 from tidegate.testing import make_intent, make_record
 
-COMMANDS = ["serve", "check", "plugins", "schema", "demo", "simulator", "journal", "keys"]
+COMMANDS = ["serve", "check", "plugins", "schema", "demo", "simulator", "journal", "keys", "redact"]
 
 
 @pytest.fixture

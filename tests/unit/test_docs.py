@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from tidegate import cli
+from tidegate.cli import plugged
 from tidegate.config import Config, load
 from tidegate.plugin import PluginSpec
 
@@ -151,7 +152,8 @@ def _is_toml(text: str) -> bool:
 
 def commands() -> Iterator[str]:
     """`serve`, `journal tail`, … and the flags of each."""
-    yield from _commands(cli._parser(), "tidegate")
+    for asked in ["", *plugged.installed()]:
+        yield from _commands(cli._parser([asked]), "tidegate")
 
 
 def _commands(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
@@ -239,7 +241,9 @@ def test_the_plugin_of_the_readme_keeps_the_contract(
 
 
 def test_the_entry_point_of_the_readme_names_it():
-    (text,) = re.findall(r"^```toml\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
+    text, command = re.findall(r"^```toml\n(.*?)^```$", PLUGINS, re.MULTILINE | re.DOTALL)
     points = tomllib.loads(text)["project"]["entry-points"]
+    commands = tomllib.loads(command)["project"]["entry-points"]
 
     assert points == {"tidegate.plugins": {"max-tools": "max_tools:plugin"}}
+    assert commands == {plugged.GROUP: {"max-tools": "max_tools_command:add"}}

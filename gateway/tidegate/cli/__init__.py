@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import __version__
-from tidegate.cli import journal, keys
+from tidegate.cli import journal, keys, plugged
 from tidegate.cli.parser import Commands, Parser
 from tidegate.cli.parser import command as declare
 from tidegate.config import Flags
-from tidegate.errors import ConfigError, Problem
+from tidegate.errors import ConfigError, PluginError, Problem
 
 DESCRIPTION = """\
 tidegate forwards Messages API traffic: it identifies the caller, enforces policy, redacts
@@ -32,12 +32,16 @@ first steps:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        options = _parser(given).parse_args(given)
         code: int = options.run(options)
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except PluginError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # somebody piped us into `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> Parser:
+def _parser(arguments: Sequence[str] = ()) -> Parser:
     parser = Parser(
         prog="tidegate",
         description=DESCRIPTION,
@@ -64,6 +68,7 @@ def _parser() -> Parser:
     _add_simulator(commands)
     journal.add(commands)
     keys.add(commands)
+    plugged.add(commands, arguments[0] if arguments else "")
     return parser
 
 

@@ -93,7 +93,7 @@ async def open_redact(config: RedactConfig, host: Host) -> AsyncIterator[Redact]
     book = Rulebook(
         config, key, rules.groups(), f"rules-{rules.version()}.key-{keys.identify(key)}"
     )
-    _check_names(config, rules.groups(), engine)
+    check_names(config, rules.groups(), engine)
     pool = ThreadPoolExecutor(config.threads, thread_name_prefix=f"redact-{host.name}")
     try:
         yield Redact(config, scanner(engine, key, config.memo_entries), book, pool, host.clock)
@@ -130,8 +130,12 @@ def scanner(engine: Engine, key: bytes, memo_entries: int) -> Scanner:
     return Scanner(engine, cover, Memo(memo_entries))
 
 
-def _check_names(config: RedactConfig, groups: dict[str, str], engine: Kingfisher) -> None:
-    """Refuse names of rules that do not exist: they would silently do nothing."""
+def check_names(config: RedactConfig, groups: dict[str, str], engine: Kingfisher) -> None:
+    """Refuse names of rules that do not exist: they would silently do nothing.
+
+    Raises:
+        PluginError: names one of them.
+    """
     rules = {*groups, *(name for name, _ in engine.names.values())}
     known = {*rules, *groups.values(), CATALOGUE}
     named = {*config.actions, *(name for team in config.teams.values() for name in team.actions)}

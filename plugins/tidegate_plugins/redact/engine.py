@@ -3,8 +3,8 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -52,6 +52,8 @@ class Kingfisher:
     scanner: Any
     names: dict[str, tuple[str, int]]
     """Our names of the engine's rules, and their ranks. What is missing is not used."""
+    whys: Mapping[str, str] = field(default_factory=dict)
+    """What the engine says of its rules, by its names."""
 
     def find(self, data: bytes, timeout_s: float) -> list[Finding]:
         try:
@@ -63,6 +65,11 @@ class Kingfisher:
             for item in found
             if item.rule_id in self.names
         ]
+
+    def described(self) -> Iterator[tuple[str, str]]:
+        """The rules in use, by our names, and what the engine says of each."""
+        for rule_id, (name, _) in self.names.items():
+            yield name, self.whys.get(rule_id, "")
 
 
 def _finding(location: dict[str, int], name: str, rank: int) -> Finding:
@@ -87,7 +94,9 @@ def open_kingfisher(rules: RuleSet, cache_dir: Path) -> Kingfisher:
             compiled = Rules(paths, cache_dir=_usable(cache_dir))
         except (ValueError, RuntimeError, OSError) as error:
             raise PluginError(f"the engine does not take the rules: {error}") from None
-    engine = Kingfisher(Scanner(compiled, base64=False), _names(compiled.metadata(), rules))
+    metadata = compiled.metadata()
+    whys = {item["id"]: item["name"] for item in metadata}
+    engine = Kingfisher(Scanner(compiled, base64=False), _names(metadata, rules), whys)
     engine.find(b"password = 'warm-" + b"Up7x" * 4 + b"'", 60)  # loads tables, once
     return engine
 

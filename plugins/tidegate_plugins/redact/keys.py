@@ -27,6 +27,17 @@ def load(key: Key | None, state_dir: Path) -> bytes:
     return _checked(_read(Path(key.file)), f"key.file: {key.file}")
 
 
+def known(key: Key | None, state_dir: Path) -> bytes | None:
+    """Return the key as `load` does, but make none: None where there is none yet.
+
+    Raises:
+        PluginError: the key is missing or too short.
+    """
+    if key is None and not (state_dir / FILE).exists():
+        return None
+    return load(key, state_dir)
+
+
 def identify(key: bytes) -> str:
     """Return a short name of the key for records; the key cannot be told from it."""
     return hmac.new(key, b"tidegate redact key id", hashlib.sha256).hexdigest()[:8]

@@ -1,9 +1,10 @@
 """What is done about the secrets of a body: edits, notes, or a refusal."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Literal, NamedTuple
 
 from tidegate.plugin import Admit, Decision, Note, Refuse
 from tidegate.wire.body import Body, Edit
@@ -54,29 +55,51 @@ class _Outcome:
     """The hit, its pointer, and what replaces it."""
 
 
+class Judgement(NamedTuple):
+    """What is done about one secret."""
+
+    action: Literal["mask", "block", "detect", "allowed", "off"]
+    where: str
+    digest: str
+    """The HMAC of the value, in hex."""
+
+
+def judge(book: Rulebook, hit: Hit, team: str, names: Mapping[str, str]) -> Judgement:
+    """Return what is done about a hit. `names` replace object keys in its pointer."""
+    rule, place = hit.secret.rule, hit.leaf.place
+    where, name = pointer(hit.leaf.path, names), digest(book.key, hit.value)
+    action = book.action(rule, team)
+    if action == "off":
+        return Judgement("off", where, name)
+    if allowed(book.config, rule, where, name):
+        return Judgement("allowed", where, name)
+    if book.refuses(place, action, team):
+        return Judgement("block", where, name)
+    masked = place is Place.TEXT and action == "mask"
+    return Judgement("mask" if masked else "detect", where, name)
+
+
 def decide(book: Rulebook, body: Body, hits: Sequence[Hit], team: str) -> Decision:
     """Return the decision about a body in which these secrets were found."""
     outcome = _Outcome()
-    names = _key_names(book, hits)
+    names = key_names(book, hits)
     for hit in hits:
-        rule, place = hit.secret.rule, hit.leaf.place
-        action = book.action(rule, team)
-        if action == "off":
-            continue
-        where = pointer(hit.leaf.path, names)
-        name = digest(book.key, hit.value)
-        if allowed(book.config, rule, where, name):
-            outcome.notes.append(Note(rule, "allowed", where))
-        elif book.refuses(place, action, team):
-            return _refusal(rule, where, place, outcome.notes)
-        elif place is Place.TEXT and action == "mask":
-            outcome.edits.append((hit, where, placeholder(hit.secret.label, name).decode()))
-        else:
-            outcome.notes.append(Note(rule, "found", where))
+        action, where, name = judge(book, hit, team, names)
+        match action:
+            case "block":
+                return _refusal(hit.secret.rule, where, hit.leaf.place, outcome.notes)
+            case "mask":
+                outcome.edits.append((hit, where, placeholder(hit.secret.label, name).decode()))
+            case "detect":
+                outcome.notes.append(Note(hit.secret.rule, "found", where))
+            case "allowed":
+                outcome.notes.append(Note(hit.secret.rule, "allowed", where))
+            case "off":
+                pass
     return Admit(edits=_edits(body, outcome), notes=_bounded(outcome.notes), rule=book.version)
 
 
-def _key_names(book: Rulebook, hits: Sequence[Hit]) -> dict[str, str]:
+def key_names(book: Rulebook, hits: Sequence[Hit]) -> dict[str, str]:
     """Return what to call object keys that hold secrets: pointers are written down."""
     names: dict[str, str] = {}
     for hit in hits:
