@@ -78,6 +78,7 @@ class Worker:
             self._line.report(Failed((Problem("journal.dir", str(error)),)))
             return 3
         _settle_memory()
+        self._tell_condition(writer)
         self._line.report(Ready(generation.digest))
         pulse = asyncio.get_running_loop().create_task(self._pulse(plane, writer), name="pulse")
         drain_s = await self._obey(plane)

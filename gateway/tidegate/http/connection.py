@@ -41,6 +41,8 @@ class ClientConnection(RequestHandler):
         """Close now if no request is being read or served."""
         if self._current_request is None and not self._messages:
             self.close()
+            if self.transport is not None:  # aiohttp's `close` leaves it to a later request
+                self.transport.close()
 
     def handle_error(
         self,
