@@ -139,6 +139,7 @@ async def test_idle_connections_are_closed_while_streams_finish(
     tmp_path: Path, config: Path
 ) -> None:
     """Left open, they would swallow their clients' next requests."""
+    config.write_text(TOML.format(listen="").replace("workers = 2", "workers = 1"))
     async with tide() as water, serve(tmp_path / "j", config, "--upstream", water.url) as running:
         stream = await open_stream(running.port)
         idle = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(4)]

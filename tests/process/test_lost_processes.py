@@ -115,7 +115,7 @@ async def test_nothing_is_lost_when_everything_is_killed_under_load(
 ) -> None:
     journal, seen, before = tmp_path / "j", [], None
     async with tide() as water:
-        for _ in range(3):
+        for _ in range(2):
             async with serve(journal, config, "--upstream", water.url) as running:
                 if before is not None:
                     after = await scraped(running)

@@ -145,7 +145,8 @@ async def test_a_bad_file_changes_nothing_and_is_explained(tmp_path: Path) -> No
         victims = {pid for pid, name in running.children().items() if name == "tidegate.worker"}
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
-        await until(lambda: len(running.children().keys() - victims) == 3)
+        await until(lambda: len(digests(running)) == 5)
+        assert set(digests(running)) == {old}
         assert (await say(running.port, OTHER))[0] == 404
 
         config.write_text(allowing(OTHER))
