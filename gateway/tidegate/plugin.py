@@ -50,7 +50,7 @@ class Hold(Protocol):
 class Note:
     """One finding for the record, beside the verdict: a rule, a verdict, and where.
 
-    `verdict` is a word such as `found`, `allowed`, `not_evaluated`. Never put content here.
+    `verdict` is a word such as `found`, `allowed`, `blocked`, `not_evaluated`. Never put content here.
     """
 
     rule: str

@@ -14,6 +14,8 @@ class Counter:
     name: str
     help: str
     labels: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    """Values of the last labels, in what was counted before there were those labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,13 @@ DECISIONS = Counter(
     ("plugin", "rule", "verdict", "mode"),
 )
 REDACTIONS = Counter(
-    "tidegate_redactions_total", "Places taken out of request bodies, by rule.", ("rule",)
+    "tidegate_redactions_total",
+    "Secrets in request bodies, by what was done: mask, block, or detect (left, and recorded).",
+    ("rule", "action"),
+    before=("mask",),
+)
+REDACT_BYTES = Counter(
+    "tidegate_redact_bytes_total", "Bytes of request bodies that redactors searched.", ("plugin",)
 )
 STOP_REASONS = Counter(
     "tidegate_stop_reasons_total", "Why answers ended.", ("model", "stop_reason")
@@ -123,6 +131,12 @@ OVERHEAD = Histogram(
 PLUGIN = Histogram(
     "tidegate_plugin_duration_seconds", "Time a policy took to decide.", ("plugin",), OWN_S
 )
+REDACT = Histogram(
+    "tidegate_redact_seconds",
+    "Time a redactor took to search a body and decide.",
+    ("plugin", "verdict"),
+    OWN_S,
+)
 REQUEST_BYTES = Histogram(
     "tidegate_request_body_bytes", "Request bodies as they came.", ("route",), BODY_BYTES
 )
@@ -131,7 +145,9 @@ RESPONSE_BYTES = Histogram(
 )
 
 COUNTERS = (
-    *(REQUESTS, TOKENS, REASONING, DECISIONS, REDACTIONS, STOP_REASONS, UPSTREAM_ERRORS),
-    *(UNPARSED, RELOADS, ENDS, DROPPED, RECORDS),
+    *(REQUESTS, TOKENS, REASONING, DECISIONS, REDACTIONS, REDACT_BYTES, STOP_REASONS),
+    *(UPSTREAM_ERRORS, UNPARSED, RELOADS, ENDS, DROPPED, RECORDS),
 )
-HISTOGRAMS = (*(DURATION, FIRST_TOKEN, PER_TOKEN, OVERHEAD, PLUGIN, REQUEST_BYTES, RESPONSE_BYTES),)
+HISTOGRAMS = (
+    *(DURATION, FIRST_TOKEN, PER_TOKEN, OVERHEAD, PLUGIN, REDACT, REQUEST_BYTES, RESPONSE_BYTES),
+)

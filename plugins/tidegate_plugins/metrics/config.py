@@ -23,7 +23,7 @@ class MetricsConfig(PluginConfig, frozen=True):
     ] = ()
     redactors: Annotated[
         tuple[str, ...],
-        Meta(description="names of the plugins whose edits are redactions"),
+        Meta(description="names of the plugins whose edits and findings are redactions"),
     ] = ("redact",)
     ratelimit_stale_s: Annotated[
         float,

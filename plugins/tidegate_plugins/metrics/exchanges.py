@@ -11,6 +11,7 @@ from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.labels import NONE, OTHER
 from tidegate_plugins.metrics.labelset import Labels
+from tidegate_plugins.metrics.redacted import VERDICTS, Redacted
 from tidegate_plugins.metrics.series import CounterSeries, HistogramSeries, observe, observe_traced
 from tidegate_plugins.metrics.state import Buckets, Count, State
 
@@ -19,8 +20,6 @@ UNTIMED_ROUTES = frozenset({"probe", "options", "none"})
 UPSTREAM_OUTCOMES = frozenset(
     {"upstream_error", "upstream_error_event", "upstream_cut", "upstream_timeout", "unreachable"}
 )
-VERDICTS = frozenset({"admit", "edit", "refuse", "error", "timeout"})
-"""What the host writes once per policy and request. Any other word is a finding."""
 TOKEN_TYPES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 MAX_TOKENS = 2**40
 """No answer has more. What an upstream says must not make a counter fall or overflow."""
@@ -53,7 +52,7 @@ class Exchanges:
         self._open = state.open
         self._limits = state.limits
         self._labels = Labels(state, config)
-        self._redactors = frozenset(config.redactors)
+        self._redacted = Redacted(state, self._labels, config)
         self._lanes: dict[_Raw, Lane] = {}
         self._limit_keys: dict[str, str] = {}
         self._decided: dict[tuple[str, str, str, str], _Decided] = {}
@@ -61,7 +60,6 @@ class Exchanges:
         self._tokens = CounterSeries(state, catalogue.TOKENS)
         self._reasoning = CounterSeries(state, catalogue.REASONING)
         self._decisions = CounterSeries(state, catalogue.DECISIONS)
-        self._redactions = CounterSeries(state, catalogue.REDACTIONS)
         self._stop_reasons = CounterSeries(state, catalogue.STOP_REASONS)
         self._upstream_errors = CounterSeries(state, catalogue.UPSTREAM_ERRORS)
         self._unparsed = CounterSeries(state, catalogue.UNPARSED)
@@ -91,9 +89,7 @@ class Exchanges:
             self._usage(record.usage, lane)
         for decision in record.decisions:
             self._decision(decision)
-        for edit in record.edits:
-            if edit.plugin in self._redactors:
-                self._redactions.add((self._labels.rule(edit.rule),))
+        self._redacted.add(record)
         self._ending(record, lane.model)
 
     def _lane(self, record: ExchangeRecord) -> Lane:

@@ -64,10 +64,17 @@ def thaw(data: bytes) -> State:
     """
     state = _decoder.decode(data) if data else State()
     for counter in catalogue.COUNTERS:
-        state.counters.setdefault(counter.name, {})
+        series = state.counters.get(counter.name, {})
+        state.counters[counter.name] = {_whole(key, counter): series[key] for key in series}
     for histogram in catalogue.HISTOGRAMS:
         _fit(state, histogram)
     return state
+
+
+def _whole(key: Key, counter: catalogue.Counter) -> Key:
+    """Return a key with all labels of today."""
+    missing = len(counter.labels) - len(key)
+    return key + counter.before[-missing:] if missing > 0 else key
 
 
 def _fit(state: State, histogram: catalogue.Histogram) -> None:

@@ -16,7 +16,7 @@ from tidegate_plugins.redact.scan import Hit
 from tidegate_plugins.redact.walk import Path, Place, pointer
 
 MOST_NOTES = 200
-"""Findings that one record names; how many more there were is said in one line."""
+"""Findings that one record names; that there were more is said in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +159,11 @@ def _refusal(rule: str, where: str, place: Place, notes: list[Note]) -> Refuse:
         message=f"the request holds a secret at {where} (rule {rule}). {_WHY[place]}",
         rule=rule,
         pointer=where,
-        notes=_bounded([*notes, Note(rule, "found", where)]),
+        notes=(*_bounded(notes), Note(rule, "blocked", where)),
     )
 
 
 def _bounded(notes: list[Note]) -> tuple[Note, ...]:
-    more = len(notes) - MOST_NOTES
-    if more <= 0:
+    if len(notes) <= MOST_NOTES:
         return tuple(notes)
-    return (*notes[:MOST_NOTES], Note(f"{more} more", "found"))
+    return (*notes[:MOST_NOTES], Note("more", "found"))

@@ -134,12 +134,43 @@ async def test_shadow_decisions_are_told_apart(metrics: MetricsObserver) -> None
     assert value(metrics, "tidegate_policy_decisions_total", **key, mode="enforce") is None
 
 
-async def test_only_edits_of_redactors_are_redactions(metrics: MetricsObserver) -> None:
+def redact(rule: str, verdict: str, mode: str = "enforce", us: int = 0) -> DecisionRecord:
+    return DecisionRecord("redact", rule, verdict, mode, "/messages/0/content", us)
+
+
+async def test_only_what_redactors_did_are_redactions(metrics: MetricsObserver) -> None:
     clamp = EditRecord("/max_tokens", "max_tokens", 5, 4, plugin="limits")
     secret = EditRecord("/messages/0/content", "aws-key", 40, 24, plugin="redact")
-    await feed(metrics, exchange(edits=(clamp, secret, secret)))
-    assert names(metrics, "tidegate_redactions_total", "rule") == {"aws-key"}
-    assert value(metrics, "tidegate_redactions_total", rule="aws-key") == 2
+    other = DecisionRecord("models", "odd_id", "found", "enforce")
+    decisions = (other, redact("rules", "edit", us=900), redact("jwt", "found"))
+    allowed = redact("jwt", "allowed")
+    await feed(metrics, exchange(edits=(clamp, secret, secret), decisions=(*decisions, allowed)))
+    total = "tidegate_redactions_total"
+    assert names(metrics, total, "rule") == {"aws-key", "jwt"}
+    assert value(metrics, total, rule="aws-key", action="mask") == 2
+    assert value(metrics, total, rule="jwt", action="detect") == 1
+
+
+async def test_a_refusal_counts_what_was_blocked(metrics: MetricsObserver) -> None:
+    decisions = (redact("jwt", "refuse", us=10), redact("pem", "found"), redact("jwt", "blocked"))
+    shadow = redact("jwt", "blocked", "shadow")
+    await feed(metrics, refusal(decisions=decisions), exchange(decisions=(shadow,), edits=()))
+    total = "tidegate_redactions_total"
+    assert value(metrics, total, rule="jwt", action="block") == 1
+    assert value(metrics, total, rule="pem", action="detect") == 1
+    assert value(metrics, total, rule="jwt", action="detect") is None
+
+
+async def test_the_time_and_size_of_what_redactors_searched(metrics: MetricsObserver) -> None:
+    late = (redact("deadline", "refuse", us=5_000_000), redact("deadline", "not_evaluated"))
+    await feed(metrics, exchange(), exchange(decisions=late), exchange(decisions=(late[0],)))
+    seconds = "tidegate_redact_seconds_sum"
+    assert value(metrics, seconds, plugin="redact", verdict="edit") == pytest.approx(0.0009)
+    assert value(metrics, seconds, plugin="redact", verdict="not_evaluated") == 5
+    assert value(metrics, seconds, plugin="redact", verdict="refuse") == 5
+    assert value(metrics, "tidegate_redact_bytes_total", plugin="redact") == 2000
+    key = {"plugin": "redact", "rule": "deadline", "mode": "enforce", "verdict": "not_evaluated"}
+    assert value(metrics, "tidegate_policy_decisions_total", **key) == 1
 
 
 async def test_what_recovery_closed_has_no_duration(metrics: MetricsObserver) -> None:

@@ -7,7 +7,7 @@ from observed import exchange, host
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.observer import MetricsObserver
-from tidegate_plugins.metrics.state import Buckets, State, freeze, thaw
+from tidegate_plugins.metrics.state import Buckets, Count, State, freeze, thaw
 
 NAME = catalogue.REQUEST_BYTES.name
 
@@ -31,6 +31,13 @@ def test_changed_bounds_keep_count_and_sum() -> None:
     expected[bounds.index(16384.0)] = 2
     expected[-1] = 4
     assert buckets.counts == expected
+
+
+def test_a_label_that_was_added_has_a_value_for_what_was_counted_before() -> None:
+    name = catalogue.REDACTIONS.name
+    old = State(counters={name: {("jwt",): Count(7), ("pem", "block"): Count(2)}})
+    counts = thaw(freeze(old)).counters[name]
+    assert counts == {("jwt", "mask"): Count(7), ("pem", "block"): Count(2)}
 
 
 def test_what_a_later_version_adds_is_no_error() -> None:
