@@ -113,7 +113,7 @@ async def test_readiness_returns_after_every_worker_was_killed(
 async def test_nothing_is_lost_when_everything_is_killed_under_load(
     tmp_path: Path, config: Path
 ) -> None:
-    journal, seen, before = tmp_path / "j", [], None
+    journal, seen, lost, before = tmp_path / "j", [], set(), None
     async with tide() as water:
         for _ in range(2):
             async with serve(journal, config, "--upstream", water.url) as running:
@@ -125,13 +125,19 @@ async def test_nothing_is_lost_when_everything_is_killed_under_load(
                 async with load(running.port) as clients:
                     await clients.seen(60)
                     before = await scraped(running)
+                    streams = await open_streams(running.port, 3)
                     await clients.seen(60)
                     kill_everything(running)
                     await running.wait()
+                for stream in streams:
+                    stream.writer.close()
+                lost |= {stream.id for stream in streams}
                 seen += clients.ids
         async with serve(journal, config, "--upstream", water.url) as running:
-            report = await reconciled(journal, seen)
-            assert report.outcomes["worker_lost"] > 0
+            report = await reconciled(journal, [*seen, *lost])
+            outcomes = {r["id"]: r["outcome"] for r in running.records()}
+            assert {outcomes[id_] for id_ in lost} == {"worker_lost"}
+            assert report.outcomes["worker_lost"] >= len(lost) == 6
             totals = await scraped(running)
             assert totals.covers(before)
             assert totals == written(running.records())
