@@ -34,7 +34,10 @@ class Signals:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Take over SIGTERM, SIGINT, SIGHUP and SIGCHLD of this process."""
+        """Take over SIGTERM, SIGINT, SIGHUP and SIGCHLD of this process, for the rest of its life.
+
+        What comes when all is over is ignored: it must not change the exit code.
+        """
         handlers = {
             signal.SIGTERM: self._on_stop,
             signal.SIGINT: self._on_stop,
@@ -42,13 +45,14 @@ class Signals:
             signal.SIGCHLD: lambda *_: None,  # the wait ends, and the dead are looked for
         }
         wakeup = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         try:
             yield
         finally:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
             self._ear.close()
             self._mouth.close()
 
