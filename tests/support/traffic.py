@@ -81,12 +81,21 @@ class Tide:
         await call.say(b"0\r\n\r\n")
 
 
+_opened: list[asyncio.StreamWriter] = []
+
+
 @asynccontextmanager
 async def tide() -> AsyncGenerator[Tide, None]:
+    """Run the upstream; at the end, streams that are still open are left by their clients."""
     water = Tide()
-    async with scripted_upstream(water.answer) as server:
-        water.server = server
-        yield water
+    try:
+        async with scripted_upstream(water.answer) as server:
+            water.server = server
+            yield water
+    finally:
+        while _opened:
+            _opened.pop().close()
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -113,6 +122,7 @@ class OpenStream:
 async def open_stream(port: int, model: str = MODEL) -> OpenStream:
     """Ask for a stream and read its first half."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    _opened.append(writer)
     writer.write(request(stream=True, model=model))
     status, headers = await read_head(reader)
     assert status == 200
