@@ -61,7 +61,7 @@ class Redact:
         """
         deadline.left()
         hits = self.scanner.scan(request.body.document, deadline)
-        return decide(self.book, request.body, hits, request.principal.team)
+        return decide(self.book, request.body, hits, request.principal.team, deadline.left)
 
     def _deadline(self) -> Deadline:
         at_ns = self.clock.monotonic_ns() + self.config.deadline_ms * 1_000_000

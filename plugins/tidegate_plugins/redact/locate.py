@@ -4,13 +4,17 @@ The n-th string of the document (keys count too) is the n-th string literal of t
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tidegate_plugins.redact.placeholder import Span
 from tidegate_plugins.redact.unescape import unescape
 from tidegate_plugins.redact.walk import Path
 
+Check = Callable[[], object]
+"""Called now and then; raises when the time is up."""
 Tree = dict["str | int", Any]
 """Wanted paths, by their tokens; a wanted string is its own path instead of a tree."""
 
@@ -24,12 +28,45 @@ def literals(raw: bytes, document: Any, paths: Iterable[Path]) -> dict[Path, Spa
     return {path: (quotes[2 * n] + 1, quotes[2 * n + 1]) for n, path in numbers.items()}
 
 
-def inside(raw: bytes, literal: Span, spans: Iterable[Span]) -> list[Span]:
-    """Return where spans of a string's UTF-8 stand in the body."""
-    begin, stop = literal
-    text = unescape(raw[begin:stop])
-    found = [text.written(start, end) for start, end in spans]
-    return [(begin + start, begin + end) for start, end in found]
+def inside(
+    raw: bytes, literal: Span, spans: Iterable[Span], check: Check = lambda: None
+) -> list[Span]:
+    """Return where spans of a string's UTF-8, in order, stand in the body.
+
+    Piece by piece, so that a string of millions of escapes costs no memory; `check` is
+    called before each, and may raise.
+    """
+    offsets = [place for start, end in spans for place in ((start, True), (end, False))]
+    found: list[int] = []
+    size = 0
+    for piece in _PIECE.finditer(raw, *literal):
+        check()
+        if offsets[len(found)][0] > size + len(piece[0]):
+            size += _size(piece[0])
+            continue
+        text = unescape(piece[0])
+        for offset, start in offsets[len(found) :]:
+            if offset > size + len(text.text):
+                break
+            found.append(piece.start() + text.place(offset - size, start=start))
+        size += len(text.text)
+        if len(found) == len(offsets):
+            break
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+_PIECE = re.compile(
+    rb"(?:[^\\]+|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u....|\\.){1,4096}", re.DOTALL
+)
+"""Some of a string literal, no escape cut in two."""
+
+
+def _size(piece: bytes) -> int:
+    """Return how long a piece is without its escapes, in UTF-8."""
+    if b"\\" not in piece:
+        return len(piece)
+    text: str = json.loads(b'"%b"' % piece)
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _quotes(raw: bytes) -> list[int]:

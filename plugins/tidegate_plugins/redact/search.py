@@ -6,7 +6,8 @@ again finds nothing new. So a message is redacted alike in every later request.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -86,22 +87,38 @@ def _with_key(data: bytes, key: bytes, look: Look) -> list[Finding]:
 
 def _windows(data: bytes, look: Look) -> Iterator[Finding]:
     """Look at long strings piece by piece: that bounds what a rule can cost."""
-    yield from look(data[:WINDOW])
+    for at in _cuts(len(data)):
+        yield from _shifted(look(data[at : at + WINDOW]), at)
+
+
+def _cuts(size: int) -> Iterator[int]:
     step = WINDOW - OVERLAP
-    for at in range(step, len(data) - OVERLAP, step):
-        for finding in look(data[at : at + WINDOW]):
-            if finding.end > OVERLAP // 2:  # else the window before saw it, and more of its left
-                yield finding._replace(start=finding.start + at, end=finding.end + at)
+    return chain((0,), range(step, size - OVERLAP, step))
+
+
+def _shifted(findings: Iterable[Finding], at: int) -> Iterator[Finding]:
+    for finding in findings:
+        # What ends early the window before saw as well, and more of its left.
+        if not at or finding.end > OVERLAP // 2:
+            yield finding._replace(start=finding.start + at, end=finding.end + at)
 
 
 def _through_escapes(data: bytes, look: Look) -> Iterator[Finding]:
+    if b"\\" not in data:
+        return
+    for at in _cuts(len(data)):
+        yield from _shifted(_unescaped(data[at : at + WINDOW], look), at)
+
+
+def _unescaped(data: bytes, look: Look) -> Iterator[Finding]:
+    """Look at one window without its escapes, and without those that then appear."""
     views: list[Unescaped] = []
     for _ in range(VIEWS):
         text = views[-1].text if views else data
         if b"\\" not in text or not WORTH.search(text):
             return
         views.append(unescape(text))
-        for finding in _windows(views[-1].text, look):
+        for finding in look(views[-1].text):
             start, end = finding.start, finding.end
             for view in reversed(views):
                 start, end = view.written(start, end)
@@ -178,6 +195,24 @@ def _apart(secrets: list[Secret]) -> list[Secret]:
 def looker(engine: Engine, time_left: Callable[[], float]) -> Look:
     """Return the engine as a function that knows how much time is left."""
     return lambda data: engine.find(data, time_left())
+
+
+LONGEST_DULL = 64
+_DIGITS = r"(?!(?:[^0-9]*[0-9]){9})"
+_WORDS = r"[A-Za-z0-9_.,()!?-]{0,%d}(?:[ \t\n][A-Za-z0-9_.,()!?-]{0,%d})*"
+_DULL = re.compile(_DIGITS + _WORDS % (11, 11))
+_DULL_NAMED = re.compile(_DIGITS + _WORDS % (7, 7))
+
+
+def dull(text: str, *, named: bool) -> bool:
+    """Whether a string is short words, in which no rule can find anything: not searched.
+
+    No rule takes less than 12 characters in a row without a sign that assigns or quotes,
+    nor less than 8 under a name, nor less than 9 digits.
+    """
+    if len(text) > LONGEST_DULL:
+        return False
+    return (_DULL_NAMED if named else _DULL).fullmatch(text) is not None
 
 
 _NAME = re.compile(r"[^\x00-\x1f\"\\]{1,64}")

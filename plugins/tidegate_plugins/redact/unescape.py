@@ -33,9 +33,10 @@ class Unescaped:
 
     def written(self, start: int, end: int) -> tuple[int, int]:
         """Return the span that `text[start:end]` was written as; escapes stay whole."""
-        return self._place(start, start=True), self._place(end, start=False)
+        return self.place(start, start=True), self.place(end, start=False)
 
-    def _place(self, offset: int, *, start: bool) -> int:
+    def place(self, offset: int, *, start: bool) -> int:
+        """Return where a span that starts, or ends, at `text[offset]` was written."""
         i = bisect_right(self._at, offset) - 1
         if i < 0:
             return offset

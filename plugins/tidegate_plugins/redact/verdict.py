@@ -10,7 +10,7 @@ from tidegate.plugin import Admit, Decision, Note, Refuse
 from tidegate.wire.body import Body, Edit
 from tidegate_plugins.redact.config import RedactConfig
 from tidegate_plugins.redact.engine import CATALOGUE
-from tidegate_plugins.redact.locate import inside, literals
+from tidegate_plugins.redact.locate import Check, inside, literals
 from tidegate_plugins.redact.placeholder import digest, placeholder
 from tidegate_plugins.redact.scan import Hit
 from tidegate_plugins.redact.walk import Path, Place, pointer
@@ -79,11 +79,17 @@ def judge(book: Rulebook, hit: Hit, team: str, names: Mapping[str, str]) -> Judg
     return Judgement("mask" if masked else "detect", where, name)
 
 
-def decide(book: Rulebook, body: Body, hits: Sequence[Hit], team: str) -> Decision:
-    """Return the decision about a body in which these secrets were found."""
+def decide(
+    book: Rulebook, body: Body, hits: Sequence[Hit], team: str, check: Check = lambda: None
+) -> Decision:
+    """Return the decision about a body in which these secrets were found.
+
+    `check` is called now and then, and may raise.
+    """
     outcome = _Outcome()
     names = key_names(book, hits)
     for hit in hits:
+        check()
         action, where, name = judge(book, hit, team, names)
         match action:
             case "block":
@@ -96,7 +102,9 @@ def decide(book: Rulebook, body: Body, hits: Sequence[Hit], team: str) -> Decisi
                 outcome.notes.append(Note(hit.secret.rule, "allowed", where))
             case "off":
                 pass
-    return Admit(edits=_edits(body, outcome), notes=_bounded(outcome.notes), rule=book.version)
+    return Admit(
+        edits=_edits(body, outcome, check), notes=_bounded(outcome.notes), rule=book.version
+    )
 
 
 def key_names(book: Rulebook, hits: Sequence[Hit]) -> dict[str, str]:
@@ -125,7 +133,7 @@ def _matches(pattern: str, where: str) -> bool:
     return re.fullmatch(text, where) is not None
 
 
-def _edits(body: Body, outcome: _Outcome) -> tuple[Edit, ...]:
+def _edits(body: Body, outcome: _Outcome, check: Check) -> tuple[Edit, ...]:
     if not outcome.edits:
         return ()
     by_string = {path: list(group) for path, group in groupby(outcome.edits, _path_of)}
@@ -135,7 +143,7 @@ def _edits(body: Body, outcome: _Outcome) -> tuple[Edit, ...]:
         for path, group in by_string.items()
         for (hit, pointed, text), (start, end) in zip(
             group,
-            inside(body.raw, where[path], [hit.secret[:2] for hit, _, _ in group]),
+            inside(body.raw, where[path], [hit.secret[:2] for hit, _, _ in group], check),
             strict=True,
         )
     )

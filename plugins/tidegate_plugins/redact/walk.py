@@ -6,7 +6,7 @@ is therefore searched and redacted from the first day on.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Union
 
 from tidegate.wire.body import escape
@@ -41,6 +41,8 @@ class Leaf(NamedTuple):
     path: Path
 
 
+Add = Callable[[str, str, Place, Path], object]
+"""Takes what makes a leaf."""
 Rule = Place | str
 """What to do with a value: a place for all it holds, or the name of a table."""
 
@@ -135,8 +137,13 @@ SHORTEST_KEY = 16
 def leaves(document: dict[str, Any]) -> list[Leaf]:
     """Return the strings to search, in document order."""
     found: list[Leaf] = []
-    _walk(document, "body", None, "", signed=False, out=found)
+    visit(document, lambda *leaf: found.append(Leaf(*leaf)))
     return found
+
+
+def visit(document: dict[str, Any], add: Add) -> None:
+    """Call `add` for each string to search, with what makes a leaf, in document order."""
+    _walk(document, "body", None, "", signed=False, add=add)
 
 
 def pointer(path: Path, names: Mapping[str, str] | None = None) -> str:
@@ -149,34 +156,32 @@ def pointer(path: Path, names: Mapping[str, str] | None = None) -> str:
     return "".join(f"/{token}" for token in reversed(tokens))
 
 
-def _walk(node: Any, rule: Rule, path: Path, key: str, *, signed: bool, out: list[Leaf]) -> None:
+def _walk(node: Any, rule: Rule, path: Path, key: str, *, signed: bool, add: Add) -> None:
     kind = type(node)
     if kind is str:
         place = rule if isinstance(rule, Place) else T
-        out.append(Leaf(node, key, S if signed and place is not O else place, path))
+        add(node, key, S if signed and place is not O else place, path)
     elif kind is list:
         for index, child in enumerate(node):
             below = _first_system(child) if rule == "system" and index == 0 else rule
-            _walk(child, below, (path, index), key, signed=signed, out=out)
+            _walk(child, below, (path, index), key, signed=signed, add=add)
     elif kind is dict:
-        _walk_object(node, rule, path, signed=signed, out=out)
+        _walk_object(node, rule, path, signed=signed, add=add)
 
 
-def _walk_object(
-    node: dict[str, Any], rule: Rule, path: Path, *, signed: bool, out: list[Leaf]
-) -> None:
+def _walk_object(node: dict[str, Any], rule: Rule, path: Path, *, signed: bool, add: Add) -> None:
     table, signed = _table(node, rule, signed)
     for key, child in node.items():
         below = table.get(key)
         if below is O:
             continue
         if below is not None:
-            _walk(child, below, (path, key), "", signed=signed, out=out)
+            _walk(child, below, (path, key), "", signed=signed, add=add)
             continue
         if len(key) >= SHORTEST_KEY:
-            out.append(Leaf(key, "", S if signed else F, (path, key)))
+            add(key, "", S if signed else F, (path, key))
         inherited = rule if isinstance(rule, Place) else T
-        _walk(child, inherited, (path, key), key, signed=signed, out=out)
+        _walk(child, inherited, (path, key), key, signed=signed, add=add)
 
 
 _NOTHING: Mapping[str, Rule] = {}
