@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 import zlib
 from pathlib import Path
 
@@ -296,3 +297,32 @@ async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
         writer.write(b"".join(post(body) for body in bodies))
         assert [(await read_answer(reader))[2] for _ in bodies] == bodies
         writer.close()
+
+
+@pytest.mark.parametrize("size", [1_000_000, 1_100_000, 1_200_000])
+async def test_a_connection_paused_by_a_slow_client_is_read_again(
+    tmp_path: Path, size: int
+) -> None:
+    """The last piece may both pause the upstream's connection and complete its answer."""
+
+    async def script(call: Call) -> None:
+        await call.answer(b"x" * size if len(upstream.heard) == 1 else b"{}")
+
+    async with (
+        scripted_upstream(script) as upstream,
+        gateway(tmp_path, upstream.url, send_buffer_bytes=4096) as gate,
+    ):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", gate.port))
+        reader, writer = await asyncio.open_connection(sock=client, limit=1024)
+        writer.write(post(REQUEST))
+        while not gate.records():  # takes little, until the gateway has the last piece
+            await reader.read(1000)
+        async with asyncio.timeout(10):
+            status, _, said = await ask(gate.port, post(REQUEST))
+        assert (status, said) == (200, b"{}")
+        assert upstream.accepted == 1
+        writer.transport.abort()
+        await asyncio.sleep(0)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -58,9 +59,12 @@ def read_records(directory: Path, kind: str) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def gateway(
-    directory: Path, upstream: str, toml: str = "", **listen: Any
+    directory: Path, upstream: str, toml: str = "", *, send_buffer_bytes: int = 0, **listen: Any
 ) -> AsyncGenerator[Gateway, None]:
-    """Run a data plane that forwards to `upstream`; `toml` adds to its configuration."""
+    """Run a data plane that forwards to `upstream`; `toml` adds to its configuration.
+
+    `send_buffer_bytes` is what the kernel keeps for a client that takes nothing.
+    """
     flags = {
         "listen": {"port": 0, **listen},
         "upstream": {"url": upstream},
@@ -74,6 +78,8 @@ async def gateway(
     writer = Writer(directory, "w0-1", clock, fsync=fsync)
     plane = DataPlane(generation, writer, clock, 0)
     (listener,) = bind(config)
+    if send_buffer_bytes:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     await plane.listen(listener, config.listen)
     try:
         yield Gateway(plane, writer, directory, listener.getsockname()[1])

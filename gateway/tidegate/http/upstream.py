@@ -189,6 +189,8 @@ class Connection(asyncio.Protocol):
             # An answer that came before the whole request had left is an odd ending.
             unsent = transport.get_write_buffer_size()
             if clean and not self._close and not unsent and not transport.is_closing():
+                if not transport.is_reading():
+                    transport.resume_reading()  # a slow client had it paused
                 self._pool.put_back(self)
             else:
                 transport.abort()
