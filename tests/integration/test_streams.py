@@ -326,3 +326,31 @@ async def test_a_connection_paused_by_a_slow_client_is_read_again(
         assert upstream.accepted == 1
         writer.transport.abort()
         await asyncio.sleep(0)
+
+
+async def test_a_client_that_asks_on_and_takes_nothing_fills_no_memory(tmp_path: Path) -> None:
+    """Pipelined requests: an answer waits until the one before it is taken."""
+
+    async def script(call: Call) -> None:
+        await call.answer(b"x" * 1_000_000 if b"claude-x" in call.heard.body else b"{}")
+
+    async with (
+        scripted_upstream(script) as upstream,
+        gateway(tmp_path, upstream.url, send_buffer_bytes=4096) as gate,
+    ):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", gate.port))
+        reader, writer = await asyncio.open_connection(sock=client, limit=1024)
+        writer.write(post(REQUEST) * 2)
+        while not gate.records():
+            await reader.read(1000)
+        other = REQUEST.replace(b"claude-x", b"claude-y")
+        for _ in range(20):
+            await ask(gate.port, post(other))
+        asked = [record["model"]["asked"] for record in gate.records()]
+        assert asked.count("claude-x") == 1
+        assert gate.held() < 500_000
+        writer.transport.abort()
+        await asyncio.sleep(0)

@@ -35,6 +35,11 @@ class Gateway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def held(self) -> int:
+        """Bytes that wait in this process for clients to take them."""
+        transports = [connection.transport for connection in self.plane._server.connections]
+        return sum(t.get_write_buffer_size() for t in transports if t is not None)
+
     def records(self, kind: str = "exchange") -> list[dict[str, Any]]:
         """The journal's records of one kind, as written."""
         return read_records(self.directory, kind)

@@ -18,24 +18,32 @@ log = logging.getLogger(__name__)
 class ClientConnection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("relay",)
+    __slots__ = ("_relay", "_slow")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.relay: Relay | None = None
-        """Set while an answer is passed on."""
+        self._relay: Relay | None = None
+        self._slow = False
+
+    def attach(self, relay: "Relay | None") -> None:
+        """Tell `relay` from now on when the client is slow; it may be so already."""
+        self._relay = relay
+        if relay is not None and self._slow:
+            relay.pause()
 
     def pause_writing(self) -> None:
         """The client takes less than comes: let the upstream wait."""
         super().pause_writing()
-        if self.relay is not None:
-            self.relay.pause()
+        self._slow = True
+        if self._relay is not None:
+            self._relay.pause()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         super().resume_writing()
-        if self.relay is not None:
-            self.relay.resume()
+        self._slow = False
+        if self._relay is not None:
+            self._relay.resume()
 
     def close_if_idle(self) -> None:
         """Close now if no request is being read or served."""

@@ -303,4 +303,4 @@ def _attach(request: web.BaseRequest, relay: Relay | None) -> None:
     """Let the client's connection tell the relay when it must wait."""
     protocol = request.protocol
     if isinstance(protocol, ClientConnection):
-        protocol.relay = relay
+        protocol.attach(relay)

@@ -63,6 +63,8 @@ class Relay:
         self._last_ns = self._at.dispatched
         self._timer = self._loop.call_later(self._wait_s, self._check)
         connection.send(head, body, self)
+        if self._paused:
+            connection.pause_reading()  # the client has not yet taken its previous answer
         try:
             await self._done
         except asyncio.CancelledError:
