@@ -151,7 +151,8 @@ async def test_a_worker_that_dies_on_a_full_disk_is_accounted_for_when_there_is_
     disk: Disk,
 ) -> None:
     async with gateway(disk, "refuse") as (_, running):
-        streams = await open_streams(running.port, 4)
+        # So many that what closes them cannot fit into a page that is already there.
+        streams = await open_streams(running.port, 16)
         victims = {pid for pid, name in running.children().items() if name == "tidegate.worker"}
         disk.fill()
         for pid in victims:
