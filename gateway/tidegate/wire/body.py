@@ -44,10 +44,6 @@ class Value:
     start: int
     end: int
 
-    def is_string(self, raw: bytes) -> bool:
-        """Whether the value is a string literal (quotes included in the span)."""
-        return raw[self.start] == 0x22
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
