@@ -1,6 +1,7 @@
 """check_plugin finds what it says it finds: each plugin here breaks one promise."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -107,7 +108,7 @@ def test_a_proper_edit_keeps_the_contract():
         (Admit(notes=(Note("", "found"),)), "without rule or verdict"),
         (Admit(notes=[Note("r", "found")]), "notes must be a tuple"),
     ],
-    ids=repr,
+    ids=itertools.count(),
 )
 def test_odd_decisions(decision, named):
     assert_broken(policy(lambda *_: decision), named)
