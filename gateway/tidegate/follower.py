@@ -5,8 +5,10 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,7 @@ from tidegate.errors import ConfigError, Problem, Unavailable, place_of
 from tidegate.journal.checkpoint import Checkpoint, load, save
 from tidegate.journal.reader import Tail
 from tidegate.pipeline.generation import open_plugin
-from tidegate.plugin import Observer, Scrapable
+from tidegate.plugin import JournalState, Observer, ObserverLag, Scrapable
 from tidegate.record import decode
 from tidegate.registry import Chosen
 
@@ -38,13 +40,24 @@ PLUGIN_ERRORS = (Exception, SystemExit, asyncio.CancelledError)
 """Whatever a plugin may raise, as long as it is about the plugin alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What an observer may ask its host about the journal."""
+
+    lags: Callable[[], Sequence[ObserverLag]] = tuple
+    journal: Callable[[], JournalState] = JournalState
+
+
 class Follower:
     """Feeds one observer from where it was left."""
 
-    def __init__(self, link: Chosen, config: Config, clock: Clock) -> None:
+    def __init__(
+        self, link: Chosen, config: Config, clock: Clock, outlook: Outlook = Outlook()
+    ) -> None:
         self._link = link
         self._config = config
         self._clock = clock
+        self._outlook = outlook
         self._directory = Path(config.journal.dir)
         self._name = link.plugin.label
         self._thread: threading.Thread | None = None
@@ -57,15 +70,29 @@ class Follower:
         self._observer: object = None
         self._caught_up = False
         self._left = False
+        self._tail: Tail | None = None
+        self._unsafe = 0
+        self._safe_at = clock.now()
 
     def again(self) -> "Follower":
         """Return a new follower for the same observer."""
-        return Follower(self._link, self._config, self._clock)
+        return Follower(self._link, self._config, self._clock, self._outlook)
 
     @property
     def scrapable(self) -> Scrapable | None:
         """The observer, if it serves metrics."""
         return self._observer if isinstance(self._observer, Scrapable) else None
+
+    def lag(self) -> ObserverLag:
+        """Return how far it is behind. From any thread; looks at the disk.
+
+        Raises:
+            OSError: the journal cannot be listed.
+        """
+        tail, unsafe = self._tail, self._unsafe
+        behind = tail.lag_bytes() if tail is not None else 0
+        late = max(0.0, self._clock.now() - self._safe_at) if behind or unsafe else 0.0
+        return ObserverLag(observer=self._name, bytes=behind, records=unsafe, seconds=late)
 
     async def start(self) -> None:
         """Open the observer and begin.
@@ -148,7 +175,10 @@ class Follower:
         checkpoint = load(path)
         async with AsyncExitStack() as stack:
             observer = await open_plugin(
-                self._link, self._config, stack, self._clock, state=checkpoint.state
+                *(self._link, self._config, stack, self._clock),
+                state=checkpoint.state,
+                lags=self._outlook.lags,
+                journal=self._outlook.journal,
             )
             if not isinstance(observer, Observer):
                 message = "has no stage but opens no observer: it lacks `on_record` or `flush`"
@@ -156,7 +186,8 @@ class Follower:
             self._observer = observer
             if not self._opened.done():
                 self._opened.set_result(None)
-            await self._feed(observer, Tail(self._directory, checkpoint.position), path)
+            self._tail, self._unsafe = Tail(self._directory, checkpoint.position), 0
+            await self._feed(observer, self._tail, path)
 
     async def _feed(self, observer: Observer, tail: Tail, path: Path) -> None:
         """Take in what is there, flush now and then, until told to stop."""
@@ -172,6 +203,8 @@ class Follower:
                     return
                 dirty = not self._save(path, Checkpoint(dict(tail.position), state))
                 flushed = time.monotonic()
+            if not dirty:
+                self._safe(tail)
             if not tail.at_end:
                 self._waiting = waiting + self._waiting
             else:
@@ -182,9 +215,16 @@ class Follower:
             if tail.at_end:
                 await self._pause()
 
+    def _safe(self, tail: Tail) -> None:
+        """Take note that all that was read is safe."""
+        self._unsafe = 0
+        if tail.at_end:
+            self._safe_at = self._clock.now()
+
     async def _take_in(self, observer: Observer, tail: Tail) -> bool:
         """Feed the next records; return whether there were any."""
         found = tail.read()
+        self._unsafe += len(found)
         for line in found:
             if self._left:
                 break

@@ -11,13 +11,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.control import Failed, Line, Load, Loaded, Ready, Shown, State, Stop
 from tidegate.errors import ConfigError, Problem
-from tidegate.follower import Follower
+from tidegate.follower import Follower, Outlook
 from tidegate.http.admin import AdminPort, AdminSources, Readiness
+from tidegate.journal.reader import size_of
+from tidegate.plugin import ObserverLag
 from tidegate.registry import Chosen, resolve
 
 log = logging.getLogger(__name__)
@@ -91,7 +94,8 @@ class Observatory:
             # An observer's checkpoint has one owner: the old ones stop before the new start.
             before = self._followers
             await _stop(before, STOP_BUDGET_S)
-            followers = [Follower(link, config, self._clock) for link in observers]
+            outlook = Outlook(self._lags, lambda: size_of(Path(config.journal.dir)))
+            followers = [Follower(link, config, self._clock, outlook) for link in observers]
             try:
                 await _start(followers)
             except ConfigError:
@@ -115,6 +119,10 @@ class Observatory:
                 return None
             return await asyncio.to_thread(scrapable.scrape, accept)
         raise LookupError("no observer serves metrics")
+
+    def _lags(self) -> tuple[ObserverLag, ...]:
+        """Return how far each observer is behind. In any thread."""
+        return tuple(follower.lag() for follower in self._followers)
 
     async def _leave(self) -> None:
         self._readiness = Readiness(ready=False, reasons=("stopping",))

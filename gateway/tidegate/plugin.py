@@ -11,7 +11,7 @@ A plugin is a module-level `PluginSpec`, named by an entry point of the group
 """
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,31 @@ class Scrapable(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObserverLag:
+    """How far one observer is behind the journal, and what it will never see."""
+
+    observer: str
+    bytes: int = 0
+    """Written, and not read by it yet."""
+    records: int = 0
+    """Read by it, and not made safe by a `flush` yet."""
+    seconds: float = 0.0
+    """Since it last had everything, and had it safe; 0 if that is now."""
+    lost_records: int = 0
+    """Removed before it had read them. Counts on over restarts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalState:
+    """What is on disk now, and what retention has removed since the journal was begun."""
+
+    bytes: int = 0
+    segments: int = 0
+    removed_segments: int = 0
+    removed_records: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """What the core gives a plugin when it opens it."""
 
@@ -154,6 +179,10 @@ class Host:
     """Observers: what the last `flush` before this start returned."""
     info: tuple[tuple[str, str], ...] = ()
     """Facts of the process for build and configuration metrics: version, config digest."""
+    lags: Callable[[], Sequence[ObserverLag]] = field(default=tuple, repr=False)
+    """Observers: how far each of them is behind, itself included. Looks at the disk: for scrapes."""
+    journal: Callable[[], JournalState] = field(default=JournalState, repr=False)
+    """Observers: the size of the journal. Looks at the disk: for scrapes."""
 
 
 C = TypeVar("C", bound=PluginConfig)

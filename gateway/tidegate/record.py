@@ -228,6 +228,8 @@ class Vitals(msgspec.Struct, frozen=True, tag_field="kind", tag="vitals", kw_onl
     rss_bytes: int
     journal_pending: int
     """Records that could not be written yet."""
+    journal_lost: int = 0
+    """Records of this worker that were given up, as no more could be kept in memory."""
     upstream_idle: int
     upstream_open: int
     reloads: int = 0

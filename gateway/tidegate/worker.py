@@ -170,6 +170,7 @@ class Worker:
             loop_lag_ms=round(max(self._late_ms, 0.0), 3),
             rss_bytes=_rss_bytes(),
             journal_pending=writer.pending,
+            journal_lost=writer.lost,
             upstream_idle=plane.pool.idle,
             upstream_open=plane.pool.open,
             reloads=self._reloads,

@@ -1,5 +1,6 @@
 """Reads a journal's segments, from a position to their present end, again and again."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.journal.writer import segment_name
+from tidegate.plugin import JournalState
 
 READ_BYTES = 1024 * 1024
 
@@ -38,6 +40,15 @@ def segments(directory: Path) -> list[Segment]:
             if match is not None:
                 found.append(Segment(match["writer"], int(match["sequence"]), Path(entry.path)))
     return sorted(found)
+
+
+def size_of(directory: Path) -> JournalState:
+    """Return how much is on disk. A segment that goes meanwhile is not counted."""
+    sizes = []
+    for segment in segments(directory):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(segment.path.stat().st_size)
+    return JournalState(bytes=sum(sizes), segments=len(sizes))
 
 
 def lines(path: Path, offset: int = 0) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from tidegate import __version__
 from tidegate.clock import Clock
@@ -108,9 +109,9 @@ async def open_plugin(
     clock: Clock,
     *,
     worker: int = 0,
-    state: bytes = b"",
+    **given: Any,
 ) -> object:
-    """Open one plugin on `stack`, with the tasks it spawns.
+    """Open one plugin on `stack`, with the tasks it spawns; `given` are further fields of its host.
 
     Raises:
         ConfigError: it cannot be opened; the message is the plugin's own.
@@ -125,8 +126,8 @@ async def open_plugin(
         state_dir=state_dir,
         worker=worker,
         forwards_credential=not isinstance(config.upstream.credential, SecretReference),
-        state=state,
         info=(("version", __version__), ("config", config.digest)),
+        **given,
     )
     try:
         return await stack.enter_async_context(link.spec.open(link.config, host))
