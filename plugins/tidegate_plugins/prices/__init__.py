@@ -1,0 +1,214 @@
+"""What an exchange costs: a versioned table of prices, and integer arithmetic over it.
+
+Money is whole nanodollars (10⁻⁹ US dollars); each class of tokens of each pass is rounded up
+to the next. Nothing is fetched: the table is a file of this package, and one of the operator's
+adds to it and overrides it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+
+from tidegate.record import ExchangeRecord, Usage
+from tidegate_plugins.model_ids import Pattern, canonical, pattern, undated
+from tidegate_plugins.prices import table
+from tidegate_plugins.prices.passes import CLASSES, Pass, answered, passes
+from tidegate_plugins.prices.table import Rates, Row, Table
+
+DEFAULT = "default"
+"""What `Cost.model` says of a model that the table does not know."""
+
+_CLOUD = re.compile(r"(?:(?:us|eu|apac|jp|au|global)\.)?anthropic\.|anthropic/")
+_VERSION = re.compile(r"-v[0-9]+(?::[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one exchange costs."""
+
+    nano_usd: int = 0
+    """Nanodollars; the sum of `by_type`."""
+    by_type: dict[str, int] = field(default_factory=dict)
+    """Nanodollars of `input`, `output`, `cache_read`, `cache_write_5m`, `cache_write_1h` and
+    `server_tools`; what is 0 is left out."""
+    priced: bool = True
+    """False: the table does not know a model that ran, or not its price in fast mode; it was
+    charged at the default, or at its ordinary price."""
+    model: str = ""
+    """The table's id of the model that answered; `default` if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """One id of the table, and its prices over time, the newest first."""
+
+    name: str
+    pattern: Pattern
+    rows: tuple[Row, ...]
+
+    def on(self, day: date) -> Row:
+        """Return the prices of a day; before the first ones begin, the first ones."""
+        return next((row for row in self.rows if row.since <= day), self.rows[-1])
+
+
+class Prices:
+    """A price table, ready to be asked. Immutable; one may be shared."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        """Later tables add to the earlier ones, and win."""
+        families: dict[str, _Family] = {}
+        geography: dict[str, Decimal] = {}
+        tools: dict[str, Decimal] = {}
+        versions = []
+        batch, default = Decimal("0.5"), None
+        for each in tables:
+            families |= _families(each.models)
+            geography |= each.geography
+            tools |= each.server_tools
+            batch = batch if each.batch is None else each.batch
+            default = each.default or default
+            versions.append(each.version or "unversioned")
+        if default is None:
+            raise ValueError("a table without a default")
+        self.version = "+".join(versions)
+        """The shipped table's version, and `+` that of the operator's file."""
+        self._families = families
+        self._globs = [f for f in families.values() if f.pattern.glob is not None]
+        self._default = _default_row(default)
+        self._batch = table.permille(batch, "batch")
+        self._geography = {k: table.permille(v, k) for k, v in geography.items()}
+        self._tools = {k: table.picodollars(v, k) * 1000 for k, v in tools.items()}
+        self.family = lru_cache(4096)(self._family)
+
+    def cost(self, record: ExchangeRecord) -> Cost:
+        """Return what an exchange costs, of what is known of its usage."""
+        usage = record.usage
+        if usage is None:
+            return Cost(model=self._name(answered(record)))
+        day = datetime.fromtimestamp(record.at, UTC).date()
+        sums = dict.fromkeys(CLASSES, 0)
+        priced = True
+        for each in passes(record):
+            if each.billed:
+                priced &= self._add(each, usage, day, sums)
+        sums["server_tools"] = self._server_tools(usage)
+        by_type = {name: nano for name, nano in sums.items() if nano}
+        return Cost(sum(by_type.values()), by_type, priced, self._name(answered(record)))
+
+    def estimate(
+        self, model: str, input_tokens: int, output_tokens: int, at: float | None = None
+    ) -> int:
+        """Return nanodollars for tokens that are not spent yet, none of them cached.
+
+        `at` is in seconds since the epoch; without it the newest prices count.
+        """
+        day = date.max if at is None else datetime.fromtimestamp(at, UTC).date()
+        family = self.family(model)
+        row = self._default if family is None else family.on(day)
+        rates = _rates(row, input_tokens, fast=False)
+        prices = rates.pico()
+        return _nano(input_tokens * prices[0]) + _nano(output_tokens * prices[1])
+
+    def _add(self, each: Pass, usage: Usage, day: date, sums: dict[str, int]) -> bool:
+        """Add what one pass costs; return whether its price is known."""
+        family = self.family(each.model)
+        row = self._default if family is None else family.on(day)
+        fast = usage.speed == "fast"
+        rates = _rates(row, sum(each.tokens) - each.tokens[1], fast=fast)
+        factor = self._factor(row, usage)
+        for name, tokens, pico in zip(CLASSES, each.tokens, rates.pico(), strict=True):
+            sums[name] += _nano(tokens * pico * factor, 1_000_000)
+        return family is not None and not (fast and each.own and row.fast is None)
+
+    def _factor(self, row: Row, usage: Usage) -> int:
+        """Return what batch and geography make of a price, in millionths."""
+        batch = self._batch if usage.service_tier == "batch" else 1000
+        place = self._geography.get(usage.inference_geo or "", 1000) if row.geography else 1000
+        return batch * place
+
+    def _server_tools(self, usage: Usage) -> int:
+        searches = usage.web_search_requests * self._tools.get("web_search", 0)
+        return _nano(searches + usage.web_fetch_requests * self._tools.get("web_fetch", 0))
+
+    def _name(self, model: str) -> str:
+        family = self.family(model)
+        return DEFAULT if family is None else family.name
+
+    def _family(self, model: str) -> _Family | None:
+        plain = canonical(model)
+        if plain is None:
+            return None
+        for spelling in _spellings(plain):
+            if spelling in self._families:
+                return self._families[spelling]
+        fitting = [f for f in self._globs if f.pattern.allows(plain)]
+        return max(fitting, key=lambda f: f.pattern.rank(plain), default=None)
+
+
+def load(path: str | Path | None = None) -> Prices:
+    """Return the shipped prices, with what a file adds and overrides.
+
+    A file's row replaces all shipped rows of the ids that it names.
+
+    Raises:
+        PluginError: the file cannot be used; the message names place and fix.
+    """
+    tables = [table.shipped()]
+    if path is not None:
+        tables.append(table.read(Path(path)))
+    return Prices(tables)
+
+
+def _families(rows: Iterable[Row]) -> Mapping[str, _Family]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        for name in row.ids:
+            found.setdefault(name, []).append(row)
+    return {
+        name: _Family(
+            name,
+            pattern(name, "prices: ids"),
+            tuple(sorted(own, key=lambda row: row.since, reverse=True)),
+        )
+        for name, own in found.items()
+    }
+
+
+def _spellings(model: str) -> Iterable[str]:
+    """Yield an id, and the id that it is a snapshot or a cloud's spelling of."""
+    yield model
+    plain = _CLOUD.sub("", model, count=1) if _CLOUD.match(model) else model
+    suffix = _VERSION.search(plain)
+    if suffix is not None and suffix.end() == len(plain):
+        plain = plain[: suffix.start()]
+    yield plain
+    yield undated(plain.replace("@", "-"))
+    yield plain.removesuffix("-latest")
+
+
+def _rates(row: Row, prompt: int, *, fast: bool) -> Rates:
+    if fast and row.fast is not None:
+        return row.fast
+    if row.long is not None and prompt > row.long.above:
+        return row.long
+    return row
+
+
+def _default_row(rates: Rates) -> Row:
+    return Row(
+        ids=(DEFAULT,),
+        input=rates.input,
+        cache_write_5m=rates.cache_write_5m,
+        cache_write_1h=rates.cache_write_1h,
+        cache_read=rates.cache_read,
+        output=rates.output,
+    )
+
+
+def _nano(pico: int, divisor: int = 1) -> int:
+    """Return whole nanodollars, rounded up."""
+    return -(-pico // (table.PICO_PER_NANO * divisor))
