@@ -1,8 +1,8 @@
 """THE CONTRACT between tidegate and its plugins.
 
 There are two kinds. A *policy* stands in the path: before anything is dispatched it
-admits a request, perhaps with edits, or refuses it; whatever else it does refuses the
-request too. An *observer* reads the journal in another process; it can be slow, wrong or
+admits a request, perhaps with edits, refuses it, or answers it in the upstream's place;
+whatever else it does refuses the request too. An *observer* reads the journal in another process; it can be slow, wrong or
 gone without any exchange noticing.
 
 A plugin is a module-level `PluginSpec`, named by an entry point of the group
@@ -74,6 +74,27 @@ class Admit:
     """The rule that allowed it, where there is one to name."""
     headers: tuple[tuple[str, str], ...] = ()
     """`x-tidegate-*` response headers that announce what was done, such as a clamp."""
+    evaluated: bool = True
+    """False: the policy had nothing to look at. Recorded as `not_evaluated`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The policy answers in the upstream's place, and nothing leaves.
+
+    The other policies of its stage are asked all the same, and a refusal by one of them
+    wins. Those of later stages are not asked. IDENTIFY policies may not answer.
+    """
+
+    body: bytes = field(repr=False)
+    rule: str
+    """The rule that made the answer, for the record."""
+    status: int = 200
+    """200 to 299; what is not a success is a `Refuse`."""
+    content_type: str = "application/json"
+    notes: tuple[Note, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further `x-tidegate-*` response headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +111,11 @@ class Refuse:
     notes: tuple[Note, ...] = ()
 
 
-Decision = Admit | Refuse
+Decision = Admit | Refuse | Answer
 ADMIT = Admit()
 """The plain yes, shared."""
+NOT_CONCERNED = Admit(evaluated=False)
+"""The yes of a policy that has no say here, such as token limits about a list of models."""
 
 
 @runtime_checkable

@@ -41,7 +41,8 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     rule: str
     """Empty where a plain yes needs no rule."""
     verdict: str
-    """`admit`, `edit`, `refuse`, `error`, `timeout`, or a plugin's own word (`found`, …)."""
+    """`admit`, `edit`, `answer`, `refuse`, `error`, `timeout`; `not_evaluated` where the policy
+    was not asked or had nothing to look at; or a plugin's own word (`found`, …)."""
     mode: str
     """`enforce`, `shadow`; `admit` where an error was let pass because the file says so."""
     pointer: str = ""
@@ -185,7 +186,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchang
     status: int | None = None
     """As sent to the client; null if nothing was."""
     outcome: str
-    """`complete refused client_gone upstream_error upstream_error_event upstream_cut
+    """`complete answered refused client_gone upstream_error upstream_error_event upstream_cut
     upstream_timeout unreachable worker_lost drained failed`."""
     dispatched: bool = False
     """An `intent` of the same id came before."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tidegate.exchange import ANONYMOUS, Principal
 from tidegate.pipeline.admission import Admission, admit, read_request
 from tidegate.pipeline.host import Link
-from tidegate.plugin import ADMIT, Admit, Refuse, Stage
+from tidegate.plugin import ADMIT, NOT_CONCERNED, Admit, Answer, Refuse, Stage
 from tidegate.testing import make_exchange
 from tidegate.wire.body import Edit
 from tidegate.wire.routes import Kind
@@ -168,3 +168,69 @@ def test_what_was_taken_is_known_however_the_asking_ends(cancel_at: int) -> None
     reached = None  # type: ignore[assignment]
     found = asyncio.run(run())
     assert found.holds == holds[: min(cancel_at, 4)]
+
+
+ANSWER = Answer(body=b"{}", rule="known")
+
+
+def staged(*pairs: tuple[Stage, Any]) -> list[Link]:
+    policies = [Scripted(result) for _, result in pairs]
+    return [
+        Link(name=f"p{number}", policy=policy, stage=stage)
+        for number, ((stage, _), policy) in enumerate(zip(pairs, policies, strict=True))
+    ]
+
+
+def verdicts(found: Admission) -> list[str]:
+    return [decision.verdict for decision in found.decisions]
+
+
+def test_an_answer_needs_its_stage_and_ends_the_chain() -> None:
+    found = admission()
+    chain = staged((Stage.AUTHORIZE, ANSWER), (Stage.AUTHORIZE, ADMIT), (Stage.RESERVE, REFUSE))
+    asyncio.run(admit(chain, make_exchange(), found))
+    assert found.admitted
+    assert found.answer is ANSWER
+    assert verdicts(found) == ["answer", "admit", "not_evaluated"]
+
+
+def test_a_refusal_of_the_same_stage_wins_over_an_answer() -> None:
+    found = admission()
+    chain = staged((Stage.AUTHORIZE, ANSWER), (Stage.AUTHORIZE, REFUSE))
+    asyncio.run(admit(chain, make_exchange(), found))
+    assert not found.admitted
+
+
+def test_who_identifies_cannot_answer() -> None:
+    found = admission()
+    asyncio.run(admit(staged((Stage.IDENTIFY, ANSWER)), make_exchange(), found))
+    assert not found.admitted
+    assert found.answer is None
+
+
+def test_an_answer_in_shadow_is_only_written_down() -> None:
+    found = admission()
+    chain = [link(0, Scripted(ANSWER), shadow=True)]
+    asyncio.run(admit(chain, make_exchange(), found))
+    assert found.answer is None
+    assert verdicts(found) == ["answer"]
+
+
+def test_who_did_not_look_is_said_not_to_have_evaluated() -> None:
+    found = admission()
+    chain = staged(
+        (Stage.AUTHORIZE, NOT_CONCERNED), (Stage.AUTHORIZE, REFUSE), (Stage.TRANSFORM, ADMIT)
+    )
+    asyncio.run(admit(chain, make_exchange(), found))
+    assert verdicts(found) == ["not_evaluated", "refuse", "not_evaluated"]
+
+
+def test_a_required_field_may_be_put_in_until_something_is_reserved() -> None:
+    raw = b'{"model":"m","messages":[]}'
+    put = Admit(edits=(Edit("/max_tokens", "insert", 1, 1, b'"max_tokens":7,'),))
+    for results, expected in (([put], 7), ([ADMIT], None)):
+        found = Admission(read_request(raw, Kind.MESSAGES, ANONYMOUS, None))
+        chain = staged(*((Stage.AUTHORIZE, result) for result in results), (Stage.RESERVE, ADMIT))
+        asyncio.run(admit(chain, make_exchange(), found))
+        assert found.admitted == (expected is not None)
+        assert found.request.view.max_tokens == expected

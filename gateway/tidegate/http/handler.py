@@ -28,10 +28,18 @@ from tidegate.http.sending import credential_pair, own_headers, upstream_head
 from tidegate.http.upstream import UpstreamError
 from tidegate.journal.writer import Writer
 from tidegate.pipeline import conclude
-from tidegate.pipeline.admission import Admission, admit, bodiless_request, read_request, still_says
+from tidegate.pipeline.admission import (
+    Admission,
+    admit,
+    bad_body,
+    bodiless_request,
+    read_request,
+    still_says,
+)
 from tidegate.pipeline.conclude import Course, Digests
 from tidegate.pipeline.generation import Generation
 from tidegate.pipeline.ledger import Ledger
+from tidegate.plugin import Answer
 from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
 from tidegate.wire.headers import Pair
@@ -71,7 +79,9 @@ class Handler:
         try:
             if course.exchange.route.kind in LOCAL:
                 return self._answer_locally(request, course)
-            await self._admit(request, course, serving.generation)
+            answer = await self._admit(request, course, serving.generation)
+            if answer is not None:
+                return self._answer_for(request, course, answer)
             return await self._forward(request, course, serving)
         except Refusal as refusal:
             return self._refuse(request, course, refusal)
@@ -111,8 +121,8 @@ class Handler:
 
     async def _admit(
         self, request: web.BaseRequest, course: Course, generation: Generation
-    ) -> None:
-        """Read the request and ask every policy.
+    ) -> Answer | None:
+        """Read the request and ask every policy; return the answer, if one of them gave it.
 
         Raises:
             Refusal: it does not leave.
@@ -126,7 +136,7 @@ class Handler:
             try:
                 first = read_request(raw, route.kind, ANONYMOUS, credential)
             except BodyError as error:
-                raise refuse(400, error.message, "body", pointer=error.pointer) from None
+                raise Refusal(bad_body(error)) from None
         else:
             first = bodiless_request(ANONYMOUS, credential)
         course.asked = first.view.model
@@ -138,6 +148,7 @@ class Handler:
             course.at.admitted = time.monotonic_ns()
         if admission.refusal is not None and admission.refused_by is not None:
             raise Refusal(admission.refusal, plugin=admission.refused_by.plugin)
+        return admission.answer
 
     async def _read(self, request: web.BaseRequest, course: Course, max_body_bytes: int) -> bytes:
         check_body_headers(request, max_body_bytes)
@@ -244,6 +255,12 @@ class Handler:
             fields.append((b"allow", ", ".join((*route.allowed, "OPTIONS")).encode()))
         course.outcome = "complete"
         return self._send(request, course, status, b"", fields)
+
+    def _answer_for(self, request: web.BaseRequest, course: Course, answer: Answer) -> Written:
+        """Send what a policy answers in the upstream's place."""
+        fields = [*own_headers(course), *reply.answer_fields(answer, course.exchange.id)]
+        course.outcome = "answered"
+        return self._send(request, course, answer.status, answer.body, fields)
 
     def _refuse(self, request: web.BaseRequest, course: Course, refusal: Refusal) -> Written:
         """Answer with the refusal, and record who refused and why."""

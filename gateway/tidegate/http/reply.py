@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tidegate.plugin import Refuse
+from tidegate.plugin import Answer, Refuse
 from tidegate.wire import errors, headers
 from tidegate.wire.headers import Pair
 from tidegate.wire.routes import Route
@@ -102,6 +102,17 @@ def answer(
         fields.append((b"connection", b"close"))
     line = f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\n".encode()
     return line + headers.encode(fields) + b"\r\n" + (b"" if bodiless else body)
+
+
+def answer_fields(answer: Answer, exchange_id: str) -> list[Pair]:
+    """Return the headers of what a policy answers in the upstream's place."""
+    announced = [(name.encode(), value.encode()) for name, value in answer.headers]
+    return [
+        (b"content-type", answer.content_type.encode()),
+        (b"request-id", exchange_id.encode()),
+        (b"x-tidegate-origin", b"policy"),
+        *announced,
+    ]
 
 
 def refusal_answer(refusal: Refusal, exchange_id: str) -> tuple[bytes, list[Pair]]:

@@ -14,7 +14,7 @@ from tidegate.record import ExchangeRecord, decode
 
 FOLLOW_S = 0.25
 
-_COLOURS = {"complete": "32", "refused": "33", "client_gone": "36"}
+_COLOURS = {"complete": "32", "answered": "32", "refused": "33", "client_gone": "36"}
 _RED = "31"
 
 

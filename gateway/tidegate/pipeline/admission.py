@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from tidegate.exchange import Credential, Exchange, Principal, Request
-from tidegate.pipeline.host import Link, Verdict, ask
-from tidegate.plugin import Admit, Hold, Note, Refuse, Stage
+from tidegate.pipeline.host import NOT_EVALUATED, Link, Verdict, ask
+from tidegate.plugin import Admit, Answer, Hold, Note, Refuse, Stage
 from tidegate.record import DecisionRecord, EditRecord, RefusedBy
 from tidegate.wire.body import EMPTY, Body, BodyError, Edit, parse, splice
-from tidegate.wire.messages import EMPTY_VIEW, View, view
+from tidegate.wire.messages import EMPTY_VIEW, View, missing, view
 from tidegate.wire.routes import Kind
 
 
@@ -30,11 +30,19 @@ class Admission:
     credential_consumed: bool = False
     refusal: Refuse | None = None
     refused_by: RefusedBy | None = None
+    answer: Answer | None = None
+    """The first answer by a policy, which stands if nobody refuses."""
+    answered_at: Stage = Stage.TRANSFORM
 
     @property
     def admitted(self) -> bool:
         """Whether every policy asked so far has admitted."""
         return self.refusal is None
+
+    def refuse(self, refusal: Refuse, plugin: str) -> None:
+        """End here."""
+        self.refusal = refusal
+        self.refused_by = RefusedBy(plugin, refusal.rule, refusal.pointer)
 
 
 def read_request(
@@ -57,15 +65,47 @@ def bodiless_request(principal: Principal, credential: Credential | None) -> Req
 
 
 async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission) -> None:
-    """Ask every policy in order, until one refuses; `admission` says how it went."""
-    for link in chain:
+    """Ask every policy in order, until one refuses; `admission` says how it went.
+
+    After an answer, only the rest of its stage is asked, as nothing leaves.
+    """
+    complete = False
+    for at, link in enumerate(chain):
+        if not complete and link.stage > Stage.AUTHORIZE and admission.answer is None:
+            complete = True
+            _check_complete(exchange, admission)
+        if admission.refusal is not None or link.stage > admission.answered_at:
+            admission.decisions += map(_not_asked, chain[at:])
+            return
         verdict = await ask(link, exchange, admission.request)
         _record(link, verdict, admission)
         refusal = _weigh(link, verdict, exchange, admission)
         if refusal is not None:
-            admission.refusal = refusal
-            admission.refused_by = RefusedBy(link.name, refusal.rule, refusal.pointer)
-            return
+            admission.refuse(refusal, link.name)
+    if not complete and admission.refusal is None and admission.answer is None:
+        _check_complete(exchange, admission)
+
+
+def _check_complete(exchange: Exchange, admission: Admission) -> None:
+    """Refuse what still lacks a required field when nobody can put one in any more."""
+    error = missing(admission.request.view, exchange.route.kind)
+    if error is not None:
+        admission.refuse(bad_body(error), "gateway")
+
+
+def bad_body(error: BodyError) -> Refuse:
+    """Return the refusal of a body that the gateway cannot work with."""
+    return Refuse(
+        status=400,
+        error_type="invalid_request_error",
+        message=error.message,
+        rule="body",
+        pointer=error.pointer,
+    )
+
+
+def _not_asked(link: Link) -> DecisionRecord:
+    return DecisionRecord(link.name, "", NOT_EVALUATED, "shadow" if link.shadow else "enforce")
 
 
 def _weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admission) -> Refuse | None:
@@ -76,6 +116,10 @@ def _weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admissio
             admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
         admission.credential_consumed |= decision.consumes_credential
         return None if link.shadow else _apply(link, decision, exchange, admission)
+    if isinstance(decision, Answer):
+        if not link.shadow and admission.answer is None:
+            admission.answer, admission.answered_at = decision, link.stage
+        return None
     failed = verdict.word != "refuse"
     if link.shadow or (failed and link.admit_on_error):
         return None

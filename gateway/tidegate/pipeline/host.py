@@ -10,11 +10,15 @@ from typing import Any, TypeVar
 
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Request
-from tidegate.plugin import Admit, Decision, Policy, Refuse, Stage
+from tidegate.plugin import Admit, Answer, Decision, Policy, Refuse, Stage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+NOT_EVALUATED = "not_evaluated"
+"""In the record: the policy did not look, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,8 @@ class Verdict:
 
     decision: Decision
     word: str
-    """`admit`, `edit`, `refuse`; `error` or `timeout` if it gave no decision."""
+    """`admit`, `edit`, `answer`, `refuse`; `not_evaluated` if it had nothing to look at;
+    `error` or `timeout` if it gave no decision."""
     us: int
 
 
@@ -57,11 +62,15 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
 
 def _word(link: Link, decision: Decision) -> str:
     if type(decision) is Admit:
-        return "edit" if decision.edits else "admit"
+        if decision.edits:
+            return "edit"
+        return "admit" if decision.evaluated else NOT_EVALUATED
     if type(decision) is Refuse:
         return "refuse"
+    if type(decision) is Answer and link.stage is not Stage.IDENTIFY:
+        return "answer"
     # An unchecked plugin can return anything at all.
-    raise TypeError(f"{link.name} returned {type(decision).__name__}, not Admit or Refuse")
+    raise TypeError(f"{link.name} returned {type(decision).__name__}, which is no decision here")
 
 
 def _unavailable(link: Link, rule: str) -> Refuse:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tidegate.plugin import Admit, Decision, Refuse, Stage
+from tidegate.plugin import Admit, Answer, Decision, Refuse, Stage
 from tidegate.record import ExchangeRecord
 from tidegate.testing.cases import CANARY, Case
 from tidegate.testing.records import make_record
@@ -77,7 +77,7 @@ class PolicyCheck:
             found = [f"decides with a field of the wrong type: {error}"]
         for problem in found:
             self._add(case, problem)
-        return decision if isinstance(decision, Admit | Refuse) else None
+        return decision if isinstance(decision, Admit | Refuse | Answer) else None
 
     async def _settle(self, case: Case, decision: Decision | None) -> None:
         hold = decision.hold if isinstance(decision, Admit) else None
@@ -138,7 +138,7 @@ class PolicyCheck:
         return True
 
     def _ours(self, result: object) -> Decision | None:
-        return result if isinstance(result, Admit | Refuse) else None
+        return result if isinstance(result, Admit | Refuse | Answer) else None
 
     def _add(self, case: Case, problem: str) -> None:
         self.problems.append(f"{case.name}: {problem}")

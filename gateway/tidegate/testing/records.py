@@ -29,6 +29,7 @@ from tidegate.testing.fakes import EPOCH
 
 OUTCOMES = (
     "complete",
+    "answered",
     "refused",
     "client_gone",
     "upstream_error",

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from tidegate.exchange import Principal, Request
-from tidegate.plugin import Admit, Note, PluginConfig, PluginSpec, Refuse, Stage
-from tidegate.wire.body import BodyError, Edit, parse, splice
+from tidegate.plugin import Admit, Answer, Decision, Note, PluginConfig, PluginSpec, Refuse, Stage
+from tidegate.wire.body import BodyError, Edit, escape, parse, splice
 
 MAX_MESSAGE = 2000
 _HEADER = re.compile(r"x-tidegate-[a-z0-9-]+")
@@ -84,8 +84,10 @@ def decision_problems(
         yield from _admit_problems(decision, request, stage)
     elif type(decision) is Refuse:
         yield from _refuse_problems(decision)
+    elif type(decision) is Answer:
+        yield from _answer_problems(decision, stage)
     else:
-        yield f"returned {type(decision).__name__}, not Admit or Refuse"
+        yield f"returned {type(decision).__name__}, not Admit, Refuse or Answer"
         return
     yield from _note_problems(decision.notes)
     said = list(_said(decision))
@@ -122,12 +124,30 @@ def _admit_problems(decision: Admit, request: Request, stage: Stage) -> Iterator
         yield "consumes the credential, which only IDENTIFY policies may"
     if decision.hold is not None and not callable(getattr(decision.hold, "settle", None)):
         yield "gives a hold without `settle`"
-    for name, value in decision.headers:
+    if not decision.evaluated and (decision.edits or decision.hold is not None):
+        yield "has not evaluated the request, but takes or edits something"
+    yield from _header_problems(decision.headers)
+    yield from edit_problems(request.body.raw, decision.edits)
+
+
+def _answer_problems(decision: Answer, stage: Stage) -> Iterator[str]:
+    if stage is Stage.IDENTIFY:
+        yield "answers, which IDENTIFY policies may not"
+    if type(decision.status) is not int or not 200 <= decision.status <= 299:
+        yield f"answers with status {decision.status!r}; what is no success is a Refuse"
+    if not decision.rule:
+        yield "answers without naming the rule"
+    if not _HEADER_VALUE.fullmatch(decision.content_type):
+        yield "answers with a content type that is no header value"
+    yield from _header_problems(decision.headers)
+
+
+def _header_problems(headers: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for name, value in headers:
         if not _HEADER.fullmatch(name):
             yield f"sets the header {name!r}; the names are x-tidegate-…, in lower case"
         if not _HEADER_VALUE.fullmatch(value):
             yield f"sets the header {name!r} to something that is no header value"
-    yield from edit_problems(request.body.raw, decision.edits)
 
 
 def _principal_problems(principal: Principal, stage: Stage) -> Iterator[str]:
@@ -148,7 +168,7 @@ def _note_problems(notes: object) -> Iterator[str]:
             yield f"points with {note.pointer!r}; a JSON pointer begins with /"
 
 
-def _said(decision: Admit | Refuse) -> Iterator[str]:
+def _said(decision: Decision) -> Iterator[str]:
     """Every text of a decision that is recorded or sent back."""
     yield decision.rule
     for note in decision.notes:
@@ -159,6 +179,9 @@ def _said(decision: Admit | Refuse) -> Iterator[str]:
         return
     for header in decision.headers:
         yield from header
+    if isinstance(decision, Answer):
+        yield decision.body.decode("utf-8", "replace")
+        return
     for edit in decision.edits:
         yield from (edit.pointer, edit.rule)
     if decision.principal is not None:
@@ -184,28 +207,46 @@ def edit_problems(raw: bytes, edits: Sequence[Edit]) -> Iterator[str]:
         yield f"edits break the body: {error.message}"
         return
     yield from _misplaced(raw, edits)
-    at = shape_difference(parse(raw).document, edited.document)
+    new = _inserted(raw, edits)
+    for pointer in new - {value.pointer for value in edited.values()}:
+        yield f"edits {pointer!r}, which is not in the body, and does not bring it in"
+    at = shape_difference(parse(raw).document, edited.document, new=new)
     if at is not None:
         yield f"edits change the structure of the body at {at or 'its top'}"
 
 
+def _inserted(raw: bytes, edits: Sequence[Edit]) -> frozenset[str]:
+    """The pointers of members that the edits bring in."""
+    there = {value.pointer for value in parse(raw).values()}
+    return frozenset(edit.pointer for edit in edits if edit.start == edit.end) - there
+
+
 def _misplaced(raw: bytes, edits: Sequence[Edit]) -> Iterator[str]:
-    wanted = {edit.pointer for edit in edits}
-    spans = {value.pointer: value for value in parse(raw).values() if value.pointer in wanted}
+    spans = {value.pointer: value for value in parse(raw).values()}
     for edit in edits:
         value = spans.get(edit.pointer)
-        if value is None:
+        holder = spans.get(edit.pointer.rpartition("/")[0])
+        if value is not None:
+            if not value.start <= edit.start <= edit.end <= value.end:
+                yield f"edits {edit.start}-{edit.end}, outside of the value at {edit.pointer!r}"
+        elif edit.start != edit.end or holder is None or raw[holder.start] != 0x7B:
             yield f"edits {edit.pointer!r}, which is not in the body"
-        elif not value.start <= edit.start <= edit.end <= value.end:
-            yield f"edits {edit.start}-{edit.end}, outside of the value at {edit.pointer!r}"
 
 
-def shape_difference(before: Any, after: Any, pointer: str = "") -> str | None:
-    """Return where two documents differ in keys, lengths or types; None if nowhere."""
+def shape_difference(
+    before: Any, after: Any, pointer: str = "", *, new: frozenset[str] = frozenset()
+) -> str | None:
+    """Return where two documents differ in keys, lengths or types; None if nowhere.
+
+    `new` are pointers of members that `after` may have beyond those of `before`.
+    """
     if type(before) is not type(after):
         return pointer
     if type(before) is dict:
-        if list(before) != list(after):
+        added = [key for key in after if key not in before]
+        if any(f"{pointer}/{escape(key)}" not in new for key in added):
+            return pointer
+        if list(before) != [key for key in after if key in before]:
             return pointer
         keys: list[Any] = list(before)
     elif type(before) is list:
@@ -215,7 +256,8 @@ def shape_difference(before: Any, after: Any, pointer: str = "") -> str | None:
     else:
         return None
     for key in keys:
-        found = shape_difference(before[key], after[key], f"{pointer}/{key}")
+        token = escape(key) if type(key) is str else key
+        found = shape_difference(before[key], after[key], f"{pointer}/{token}", new=new)
         if found is not None:
             return found
     return None

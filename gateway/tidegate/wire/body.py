@@ -27,7 +27,10 @@ class BodyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Replace the bytes `[start, end)` of the body, which lie in the value at `pointer`."""
+    """Replace the bytes `[start, end)` of the body, which lie in the value at `pointer`.
+
+    With `start == end` and a pointer to a key that is not there, it brings that member in.
+    """
 
     pointer: str
     rule: str
@@ -90,6 +93,37 @@ def parse(raw: bytes) -> Body:
     if type(document) is not dict:
         raise BodyError("the body must be a JSON object")
     return Body(raw, document)
+
+
+def replacement(body: Body, pointer: str, value: Any, rule: str) -> Edit:
+    """Return the edit that puts `value` in the place of the string or number at `pointer`.
+
+    Raises:
+        KeyError: there is no such value.
+        ValueError: it is an object or an array.
+    """
+    at = body.value(pointer)
+    if body.raw[at.start] in b"{[":
+        raise ValueError(f"{pointer}: only strings, numbers and literals can be replaced")
+    return Edit(pointer, rule, at.start, at.end, msgspec.json.encode(value))
+
+
+def insertion(body: Body, holder: str, key: str, value: Any, rule: str) -> Edit:
+    """Return the edit that puts a new first member into the object at the pointer `holder`.
+
+    One edit brings one member in; two at the same place would have to know of each other.
+
+    Raises:
+        KeyError: there is no such object, or it has that key.
+    """
+    at = body.value(holder)
+    pointer = f"{holder}/{escape(key)}"
+    if body.raw[at.start] != 0x7B or any(one.pointer == pointer for one in body.values()):
+        raise KeyError(pointer)
+    follows = body.raw[at.end :].lstrip(b" \t\r\n")[:1]
+    comma = b"" if follows == b"}" else b","
+    member = msgspec.json.encode(key) + b":" + msgspec.json.encode(value) + comma
+    return Edit(pointer, rule, at.end, at.end, member)
 
 
 def splice(raw: bytes, edits: Sequence[Edit]) -> bytes:

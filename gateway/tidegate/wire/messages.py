@@ -22,7 +22,7 @@ EMPTY_VIEW = View()
 """The view of a request without a body."""
 
 
-def view(document: dict[str, Any], kind: Kind) -> View:
+def view(document: dict[str, Any], kind: Kind) -> View:  # noqa: ARG001 - kinds will differ
     """Return the view of a body that goes to `kind`.
 
     Raises:
@@ -33,7 +33,7 @@ def view(document: dict[str, Any], kind: Kind) -> View:
     tools = _typed(document, "tools", list, "an array")
     return View(
         model=_typed(document, "model", str, "a string", required=True),
-        max_tokens=_max_tokens(document, required=kind is Kind.MESSAGES),
+        max_tokens=_max_tokens(document),
         stream=_typed(document, "stream", bool, "true or false") or False,
         messages=len(messages),
         tools=len(tools or ()),
@@ -55,8 +55,15 @@ def _typed(
     raise BodyError(f"{key}: must be {wanted}", f"/{key}")
 
 
-def _max_tokens(document: dict[str, Any], *, required: bool) -> int | None:
-    value: int | None = _typed(document, "max_tokens", int, "an integer", required=required)
+def missing(view: View, kind: Kind) -> BodyError | None:
+    """Return what is wrong with a request that lacks a field which a policy could have put in."""
+    if kind is Kind.MESSAGES and view.max_tokens is None:
+        return BodyError("max_tokens: field required", "/max_tokens")
+    return None
+
+
+def _max_tokens(document: dict[str, Any]) -> int | None:
+    value: int | None = _typed(document, "max_tokens", int, "an integer")
     if value is not None and value < 0:
         raise BodyError("max_tokens: must not be negative", "/max_tokens")
     return value

@@ -7,7 +7,7 @@ from tidegate_plugins.metrics.labelset import Labels
 from tidegate_plugins.metrics.series import CounterSeries, HistogramSeries, observe
 from tidegate_plugins.metrics.state import State
 
-VERDICTS = frozenset({"admit", "edit", "refuse", "error", "timeout"})
+VERDICTS = frozenset({"admit", "edit", "answer", "refuse", "error", "timeout"})
 """What the host writes once per policy and request. Any other word is a finding."""
 FAILED = frozenset({"error", "timeout"})
 NOT_EVALUATED = "not_evaluated"

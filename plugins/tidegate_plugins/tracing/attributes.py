@@ -25,7 +25,7 @@ _FINISH = {
     "tool_use": "tool_call",
 }
 _EMPTY: tuple[Value, ...] = ("", ())
-_UNFAILED = frozenset({"complete", "refused", "client_gone"})
+_UNFAILED = frozenset({"complete", "answered", "refused", "client_gone"})
 
 
 def server_error(record: ExchangeRecord) -> str:
@@ -42,7 +42,7 @@ def server_error(record: ExchangeRecord) -> str:
 
 def inference_error(record: ExchangeRecord) -> str:
     """Return what failed about the operation on the model; or nothing."""
-    if record.outcome in ("complete", "client_gone"):
+    if record.outcome in ("complete", "answered", "client_gone"):
         return ""
     return record.error_type or record.outcome
 

@@ -2,7 +2,7 @@
 
 from tidegate.record import ExchangeRecord, TraceRecord
 
-_ORDINARY = frozenset({"complete", "client_gone"})
+_ORDINARY = frozenset({"complete", "answered", "client_gone"})
 _UNTRACED_ROUTES = frozenset({"probe", "options"})
 """Answered here, by the second where a load balancer asks."""
 _LOW_64 = (1 << 64) - 1

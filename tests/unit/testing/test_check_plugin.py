@@ -13,9 +13,20 @@ import pytest
 
 from tidegate.errors import PluginError, Unavailable
 from tidegate.exchange import Principal
-from tidegate.plugin import ADMIT, Admit, Host, Note, PluginConfig, PluginSpec, Refuse, Stage
+from tidegate.plugin import (
+    ADMIT,
+    NOT_CONCERNED,
+    Admit,
+    Answer,
+    Host,
+    Note,
+    PluginConfig,
+    PluginSpec,
+    Refuse,
+    Stage,
+)
 from tidegate.testing import ContractBroken, check_plugin
-from tidegate.wire.body import Edit
+from tidegate.wire.body import Edit, insertion
 
 
 class Config(PluginConfig, frozen=True):
@@ -74,7 +85,14 @@ def edit(pointer: str, change: Callable[[bytes], bytes], *, widen: int = 0, time
     return admit
 
 
-@pytest.mark.parametrize("admit", [lambda *_: ADMIT, lambda *_: REFUSE], ids=["admit", "refuse"])
+ANSWER = Answer(body=b"{}", rule="r")
+
+
+@pytest.mark.parametrize(
+    "admit",
+    [lambda *_: ADMIT, lambda *_: REFUSE, lambda *_: ANSWER, lambda *_: NOT_CONCERNED],
+    ids=["admit", "refuse", "answer", "not concerned"],
+)
 def test_a_plain_policy_keeps_the_contract(admit):
     check_plugin(policy(admit))
 
@@ -84,9 +102,24 @@ def test_a_proper_edit_keeps_the_contract():
     check_plugin(policy(edit("/messages/0/content", lambda old: b'"(removed)"')))
 
 
+def test_a_proper_insertion_keeps_the_contract():
+    def admit(exchange, request):
+        if not request.body.raw:
+            return ADMIT
+        return Admit(edits=(insertion(request.body, "", "added/key", 7, "rule"),))
+
+    check_plugin(policy(admit))
+
+
 @pytest.mark.parametrize(
     ("decision", "named"),
     [
+        (Answer(body=b"", rule="r", status=403), "what is no success is a Refuse"),
+        (Answer(body="text", rule="r"), "wrong type"),
+        (Answer(body=b"", rule=""), "without naming the rule"),
+        (Answer(body=b"", rule="r", content_type="a\r\nb"), "no header value"),
+        (Answer(body=b"", rule="r", headers=(("x-other", "1"),)), "'x-other'"),
+        (Admit(evaluated=False, hold=REFUSE), "has not evaluated"),
         (None, "returned NoneType"),
         (True, "returned bool"),
         (refuse(status=302), "status 302"),
@@ -136,11 +169,18 @@ def test_identify_may_set_a_whole_principal_only():
         (lambda *_: Admit(edits=(Edit("/model", "r", 0, 0, b""),)), "has no body"),
         (lambda *_: Admit(edits=(Edit("/nowhere", "r", 0, 0, b" "),)), "which is not in the body"),
         (lambda *_: Admit(edits=(Edit("/model", "", 0, 0, b" "),)), "without naming the rule"),
+        (lambda *_: Admit(edits=(Edit("/a", "r", 1, 1, b'"b":1,'),)), "does not bring it in"),
+        (lambda *_: Admit(edits=(Edit("/a", "r", 1, 1, b'"a":1,"b":1,'),)), "at its top"),
+        (lambda *_: Admit(edits=(Edit("/model/a", "r", 1, 1, b'"a":1,'),)), "not in the body"),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_bad_edits(admit, named):
     assert_broken(policy(admit), named)
+
+
+def test_identify_may_not_answer():
+    assert_broken(policy(lambda *_: ANSWER, Stage.IDENTIFY), "IDENTIFY policies may not")
 
 
 def credential_of(request) -> str:
