@@ -9,9 +9,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from tidegate.http.upstream import Connection, Head, UpstreamError
+from tidegate.http.upstream import Connection, UpstreamError
 from tidegate.pipeline.conclude import Course
 from tidegate.wire import headers
+from tidegate.wire.answer import Answer
 from tidegate.wire.framing import LAST_CHUNK, Framing, Length, UntilClose, chunk
 from tidegate.wire.meter import Meter, SilentMeter, meter_for
 
@@ -61,7 +62,8 @@ class Relay:
         """
         self._connection = connection
         self._last_ns = self._at.dispatched
-        self._timer = self._loop.call_later(self._wait_s, self._check)
+        # One timer for both limits: setting a second with the head would cost every exchange.
+        self._timer = self._loop.call_later(min(self._wait_s, self._idle_s), self._check)
         connection.send(head, body, self)
         if self._paused:
             connection.pause_reading()  # the client has not yet taken its previous answer
@@ -82,15 +84,15 @@ class Relay:
 
     # called by the connection to the upstream
 
-    def head(self, head: Head, *, more: bool) -> None:
+    def head(self, answer: Answer, framing: Framing, *, more: bool) -> None:
         self._last_ns = self._at.upstream_head = time.monotonic_ns()
-        self._framing = head.framing
-        self._course.status = head.status
-        self._meter = self._read_head(head.fields)
-        self._first = self._client_head(head)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self._idle_s, self._check)
+        self._framing = framing
+        course = self._course
+        course.status = answer.status
+        course.upstream_request_id = answer.request_id
+        course.upstream_limits = answer.limits
+        self._meter = meter_for(answer.content_type, answer.content_encoding)
+        self._first = self._client_head(answer, framing)
         if not more:
             self._write(b"")
 
@@ -147,21 +149,17 @@ class Relay:
         self._first = None
         self._at.first_byte = time.monotonic_ns()
 
-    def _read_head(self, fields: headers.Answer) -> Meter:
-        self._course.upstream_request_id = fields.request_id
-        self._course.upstream_limits = fields.limits
-        return meter_for(fields.content_type, fields.content_encoding)
-
-    def _client_head(self, head: Head) -> bytes:
-        kept = [*head.fields.kept, *self._own]
-        if isinstance(head.framing, UntilClose):
+    def _client_head(self, answer: Answer, framing: Framing) -> bytes:
+        lines = [b"HTTP/1.1 %d %s" % (answer.status, answer.reason), *answer.kept]
+        lines += [b"%s: %s" % pair for pair in self._own]
+        if isinstance(framing, UntilClose):
             self._again = not self._http10
-        if not self._http10 and not isinstance(head.framing, Length):
-            kept.append((b"Transfer-Encoding", b"chunked"))
+        if not self._http10 and not isinstance(framing, Length):
+            lines.append(b"Transfer-Encoding: chunked")
         if not self.keep_alive:
-            kept.append((b"Connection", b"close"))
-        line = f"HTTP/1.1 {head.status} {head.reason}\r\n".encode("latin-1")
-        return line + headers.encode(kept) + b"\r\n"
+            lines.append(b"Connection: close")
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
 
     def cut(self) -> None:
         """End the client's connection so that it sees a cut, after what did arrive.

@@ -1,17 +1,14 @@
 """The client side: one connection to the upstream, and how an answer is read from it.
 
-Written on asyncio protocols, with aiohttp's parser for response heads: what the upstream
-sends goes to the receiver as it came, framing included, with nothing queued in between.
+Written on asyncio protocols: what the upstream sends goes to the receiver as it came,
+framing included, with nothing queued in between.
 """
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
-from aiohttp.http import HttpProcessingError, HttpResponseParser
-
-from tidegate.wire import headers
-from tidegate.wire.framing import Chunked, Framing, FramingError, Length, UntilClose
+from tidegate.wire.answer import Answer, HeadError, framing_of, read_head
+from tidegate.wire.framing import Framing, FramingError, UntilClose
 
 MAX_HEAD_BYTES = 64 * 1024
 """More than any CDN in front of an API adds."""
@@ -28,20 +25,10 @@ class UpstreamError(Exception):
         self.outcome = outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The head of an answer, its headers in order and as they were written."""
-
-    status: int
-    reason: str
-    fields: headers.Answer
-    framing: Framing
-
-
 class Receiver(Protocol):
     """Gets one answer, called from the event loop's reader."""
 
-    def head(self, head: Head, *, more: bool) -> None:
+    def head(self, answer: Answer, framing: Framing, *, more: bool) -> None:
         """The head is here; `more` if body bytes follow at once."""
         ...
 
@@ -130,8 +117,8 @@ class Connection(asyncio.Protocol):
                 data = self._read_head(data, receiver)
             if self._framing is not None:
                 self._read_body(self._framing, data, receiver)
-        except (FramingError, HttpProcessingError, ValueError) as error:
-            self._fail(UpstreamError(f"the answer is malformed: {_brief(error)}", "upstream_cut"))
+        except (FramingError, HeadError) as error:
+            self._fail(UpstreamError(f"the answer is malformed: {error}", "upstream_cut"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -156,20 +143,19 @@ class Connection(asyncio.Protocol):
             end = data.find(b"\r\n\r\n") + 4
             if end < 4:
                 if len(data) > MAX_HEAD_BYTES:
-                    raise ValueError(f"its head is longer than {MAX_HEAD_BYTES} bytes")
+                    raise HeadError(f"its head is longer than {MAX_HEAD_BYTES} bytes")
                 self._buffer = data
                 return b""
-            message = _parse_head(data[:end], self._pool.loop)
+            answer = read_head(data[:end])
             data = data[end:]
-            if not 100 <= message.code < 200:
+            if answer.status >= 200:
                 break
-            if message.code == 101:
-                raise ValueError("it switches protocols, which nobody asked for")
-        fields = headers.answer(message.raw_headers)
-        framing = _framing(message.code, fields)
-        self._close = message.should_close or isinstance(framing, UntilClose)
+            if answer.status == 101:
+                raise HeadError("it switches protocols, which nobody asked for")
+        framing = framing_of(answer)
+        self._close = answer.close or isinstance(framing, UntilClose)
         self._framing = framing
-        receiver.head(Head(message.code, message.reason, fields, framing), more=bool(data))
+        receiver.head(answer, framing, more=bool(data))
         return data
 
     def _read_body(self, framing: Framing, data: bytes, receiver: Receiver) -> None:
@@ -201,53 +187,3 @@ class Connection(asyncio.Protocol):
         self.abort()
         if receiver is not None:
             receiver.failed(error)
-
-
-def _brief(error: Exception) -> str:
-    """Return what is wrong without what was sent: parser errors quote it."""
-    return str(error) if isinstance(error, (FramingError, ValueError)) else type(error).__name__
-
-
-class _NoFlowControl:
-    """What the parser's payload wants of a protocol; only heads are fed to it."""
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        pass
-
-
-_NO_FLOW_CONTROL = cast("Any", _NoFlowControl())
-
-
-def _parse_head(data: bytes, loop: asyncio.AbstractEventLoop) -> Any:
-    parser = HttpResponseParser(
-        _NO_FLOW_CONTROL,
-        loop,
-        MAX_HEAD_BYTES,
-        max_line_size=MAX_HEAD_BYTES,
-        max_field_size=MAX_HEAD_BYTES,
-        max_headers=512,
-        auto_decompress=False,
-    )
-    messages, _, _ = parser.feed_data(data)
-    if not messages:
-        raise ValueError("its head is not an HTTP head")
-    return messages[0][0]
-
-
-def _framing(status: int, fields: headers.Answer) -> Framing:
-    """Return how the body is delimited (RFC 9112 section 6.3)."""
-    if status in (204, 304):
-        return Length(0)
-    if fields.codings:
-        if [coding.strip().lower() for coding in fields.codings] != [b"chunked"] or fields.lengths:
-            raise ValueError("its transfer coding is not plain chunked")
-        return Chunked()
-    if not fields.lengths:
-        return UntilClose()
-    length = fields.lengths[0]
-    if not length.isdigit() or any(other != length for other in fields.lengths):
-        raise ValueError("its content length is not one number")
-    return Length(int(length))

@@ -1,8 +1,6 @@
 """HTTP headers as byte pairs: which of them travel, in which direction."""
 
-from collections.abc import Iterable, Sequence
-
-import msgspec
+from collections.abc import Iterable
 
 Pair = tuple[bytes, bytes]
 
@@ -75,58 +73,3 @@ def content_type(value: str) -> tuple[str, str]:
         if name.strip().lower() == "charset":
             charset = text.strip().strip('"').lower()
     return media.strip().lower(), charset
-
-
-RATE_LIMITS = b"anthropic-ratelimit-"
-
-
-class Answer(msgspec.Struct):
-    """The headers of an answer, sorted out in one pass."""
-
-    kept: list[Pair]
-    """Those that travel on, in order."""
-    lengths: list[bytes]
-    codings: list[bytes]
-    """Transfer codings."""
-    content_type: str = ""
-    content_encoding: str = ""
-    request_id: str | None = None
-    limits: dict[str, str] | None = None
-    """Rate limits by what follows `anthropic-ratelimit-`."""
-
-
-_NOTED = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding", b"request-id"}
-
-
-def answer(pairs: Sequence[Pair]) -> Answer:
-    """Return what matters of an answer's headers, and which of them travel."""
-    found = Answer([], [], [])
-    private = NO_OPTIONS
-    for pair in pairs:
-        name = pair[0].lower()
-        if name in _NOTED:
-            if name == b"connection":
-                private |= options(pair[1])
-            elif name == b"transfer-encoding":
-                found.codings.append(pair[1])
-            if name in HOP_BY_HOP:
-                continue
-            _note(found, name, pair[1])
-        elif name.startswith(RATE_LIMITS):
-            limits = found.limits = found.limits or {}
-            limits[name[len(RATE_LIMITS) :].decode("latin-1")] = pair[1][:40].decode("latin-1")
-        found.kept.append(pair)
-    if private:
-        found.kept = [pair for pair in found.kept if pair[0].lower() not in private]
-    return found
-
-
-def _note(found: Answer, name: bytes, value: bytes) -> None:
-    if name == b"content-length":
-        found.lengths.append(value)
-    elif name == b"content-type":
-        found.content_type = value.decode("latin-1")
-    elif name == b"content-encoding":
-        found.content_encoding = value.decode("latin-1")
-    else:
-        found.request_id = value[:128].decode("latin-1")
