@@ -19,7 +19,7 @@ from tidegate.errors import ConfigError, Problem, Unavailable, place_of
 from tidegate.journal.checkpoint import Checkpoint, load, save
 from tidegate.journal.reader import Tail
 from tidegate.pipeline.generation import open_plugin
-from tidegate.plugin import JournalState, Observer, ObserverLag, Scrapable
+from tidegate.plugin import Browsable, JournalState, Observer, ObserverLag, Scrapable
 from tidegate.record import decode
 from tidegate.registry import Chosen
 
@@ -93,6 +93,11 @@ class Follower:
         behind = tail.lag_bytes() if tail is not None else 0
         late = max(0.0, self._clock.now() - self._safe_at) if behind or unsafe else 0.0
         return ObserverLag(observer=self._name, bytes=behind, records=unsafe, seconds=late)
+
+    @property
+    def browsable(self) -> Browsable | None:
+        """The observer, if it serves pages."""
+        return self._observer if isinstance(self._observer, Browsable) else None
 
     async def start(self) -> None:
         """Open the observer and begin.

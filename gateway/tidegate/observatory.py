@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from tidegate.config import Config
 from tidegate.control import Failed, Line, Load, Loaded, Ready, Shown, State, Stop
 from tidegate.errors import ConfigError, Problem
 from tidegate.follower import Follower, Outlook
-from tidegate.http.admin import AdminPort, AdminSources, Readiness
+from tidegate.http.admin import AdminPort, AdminSources, NoPages, Readiness
 from tidegate.journal.reader import size_of
-from tidegate.plugin import ObserverLag
+from tidegate.plugin import ObserverLag, Page
 from tidegate.registry import Chosen, resolve
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Observatory:
         order = await self._line.order()
         if not isinstance(order, Load):
             return 0
-        admin = AdminPort(AdminSources(lambda: self._readiness, self._scrape))
+        admin = AdminPort(AdminSources(lambda: self._readiness, self._scrape, self._browse))
         try:
             config, chosen = resolve(order.text, order.flags)
             port = await _listen(admin, config)
@@ -123,6 +123,22 @@ class Observatory:
     def _lags(self) -> tuple[ObserverLag, ...]:
         """Return how far each observer is behind. In any thread."""
         return tuple(follower.lag() for follower in self._followers)
+
+    async def _browse(self, path: str, query: Mapping[str, str]) -> Page | None:
+        """Return the page that an observer has there, or None.
+
+        Raises:
+            NoPages: no observer has any.
+        """
+        found = [follower.browsable for follower in self._followers]
+        browsables = [browsable for browsable in found if browsable is not None]
+        if not browsables:
+            raise NoPages
+        for browsable in browsables:
+            page = await asyncio.to_thread(browsable.page, path, query)
+            if page is not None:
+                return page
+        return None
 
     async def _leave(self) -> None:
         self._readiness = Readiness(ready=False, reasons=("stopping",))

@@ -11,7 +11,7 @@ A plugin is a module-level `PluginSpec`, named by an entry point of the group
 """
 
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,6 +182,32 @@ class JournalState:
     segments: int = 0
     removed_segments: int = 0
     removed_records: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a `Browsable` answers with."""
+
+    body: bytes
+    content_type: str
+    status: int = 200
+
+
+@runtime_checkable
+class Browsable(Protocol):
+    """An observer that also answers `GET` on paths of the admin port, to people.
+
+    Pages only read. They are served with a Content-Security-Policy that allows what they
+    bring themselves, and no inline script or style.
+    """
+
+    def page(self, path: str, query: Mapping[str, str]) -> Page | None:
+        """Return what is at `path` (`/`, `/usage/app.js`), or None: not one of its paths.
+
+        Called in a thread, perhaps in several at once. `path` and `query` are whatever
+        somebody wrote. What takes longer than a few seconds is not waited for.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

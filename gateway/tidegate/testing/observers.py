@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.errors import Unavailable
-from tidegate.plugin import Scrapable
+from tidegate.plugin import Browsable, Page, Scrapable
 from tidegate.record import Record
 from tidegate.testing.records import sample_records
 from tidegate.testing.steps import PATIENCE_S, patiently
@@ -17,6 +18,8 @@ from tidegate.testing.steps import PATIENCE_S, patiently
 Opener = Callable[[str, bytes], AbstractAsyncContextManager[Any]]
 """Opens the observer in the named scratch directory, with the state it left."""
 
+PATHS = ("/", "/nowhere", "/../etc/passwd", "/\N{SNOWMAN}\0", "//", "")
+QUERIES: tuple[dict[str, str], ...] = ({}, {"range": "\N{SNOWMAN}\0" + "x" * 500})
 ACCEPTS = ("", "*/*", "text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0")
 
 
@@ -36,6 +39,7 @@ class ObserverCheck:
             state = await self._feed(observer, records)
             again = await self._flush(observer)
             await self._scrape(observer)
+            await self._browse(observer)
         async with self.open("first", state if again is None else again) as observer:
             await self._flush(observer)
             await self._feed(observer, records)  # at least once means: sometimes twice
@@ -97,6 +101,19 @@ class ObserverCheck:
             if not body or not content_type.isprintable() or "/" not in content_type:
                 self._add(f"scrape({accept!r}) returns no exposition with its content type")
         return text
+
+    async def _browse(self, observer: Any) -> None:
+        """Ask for pages, of which an observer may have none; it may not fail."""
+        if not isinstance(observer, Browsable):
+            return
+        for path, query in itertools.product(PATHS, QUERIES):
+            try:
+                page: object = await asyncio.to_thread(observer.page, path, query)
+            except Exception as error:  # noqa: BLE001 - that is what is being found out
+                self._add(f"page({path!r}) raises {type(error).__name__}: {error}")
+                continue
+            if page is not None and (type(page) is not Page or "/" not in page.content_type):
+                self._add(f"page({path!r}) returns neither None nor a Page with its content type")
 
     async def _compare_after_crash(self, records: Sequence[Record]) -> None:
         """What came after the last flush comes again; it must be counted once all the same."""

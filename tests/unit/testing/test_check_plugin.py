@@ -508,8 +508,10 @@ def test_an_unreachable_destination_is_no_breach():
         ({"scrape": lambda *_: b""}, "scrape('') raises ValueError"),
         ({"scrape": lambda *_: (b"", "text/plain")}, "scrape('') returns no exposition"),
         ({"scrape": lambda *_: (b"x 1", "")}, "scrape('') returns no exposition"),
+        ({"page": lambda *_: 1 / 0}, "page('/') raises ZeroDivisionError"),
+        ({"page": lambda *_: b"<p>"}, "page('/') returns neither None nor a Page"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_broken_observers(methods, named):
     assert_broken(observer(**methods), named)
