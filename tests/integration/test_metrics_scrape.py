@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from observed import exchange, host, intent, refusal, vitals
-from tidegate.record import ModelRecord, PrincipalRecord
+from tidegate.record import ModelRecord, PrincipalRecord, Usage
 from tidegate_plugins.metrics import catalogue, plugin
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.observer import MetricsObserver
@@ -22,6 +22,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 async def busy() -> MetricsObserver:
     """An observer that has seen some of everything."""
     async with plugin.open(MetricsConfig(), host("metrics")) as observer:
+        unpriced = ModelRecord("claude-9", "claude-9", "claude-9")
         limits = {
             "anthropic-ratelimit-requests-remaining": "4",
             "anthropic-ratelimit-requests-limit": "5",
@@ -35,6 +36,7 @@ async def busy() -> MetricsObserver:
             exchange(2, outcome="upstream_cut", status=200, meter="event_too_large"),
             refusal(3),
             intent(4),
+            exchange(5, usage=Usage(web_search_requests=1), model=unpriced),
         ):
             await observer.on_record(record)
         assert isinstance(observer, MetricsObserver)

@@ -16,6 +16,8 @@ class Counter:
     labels: tuple[str, ...]
     before: tuple[str, ...] = ()
     """Values of the last labels, in what was counted before there were those labels."""
+    per_unit: int = 1
+    """How many of what is counted make one of what is shown; it is counted in integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Histogram:
     help: str
     labels: tuple[str, ...]
     bounds: tuple[float, ...]
+    before: tuple[str, ...] = ()
+    """As of a counter."""
 
 
 def _doubling(first: float, count: int) -> tuple[float, ...]:
@@ -45,6 +49,9 @@ OWN_S = (
 BODY_BYTES = tuple(float(256 * 4**step) for step in range(10))
 """256 B to 64 MiB."""
 
+TOKENS_SIZE = tuple(float(4**step) for step in range(11))
+"""1 token to 1,048,576."""
+
 REQUESTS = Counter(
     "tidegate_requests_total",
     "Exchanges that are over, by how they ended.",
@@ -60,22 +67,63 @@ REASONING = Counter(
     "Tokens of thinking, a part of the output tokens.",
     ("model", "team"),
 )
+SERVER_TOOLS = Counter(
+    "tidegate_server_tool_requests_total",
+    "Requests of tools that the provider runs, and charges for.",
+    ("model", "tool"),
+)
+USAGE_SOURCES = Counter(
+    "tidegate_usage_sources_total",
+    "Exchanges with the upstream's messages, by how much of their usage is known: final, "
+    "partial (a lower bound) or none.",
+    ("source",),
+)
+COST = Counter(
+    "tidegate_cost_usd_total",
+    "What was used, at the configured prices, in disjoint types: their sum is the bill.",
+    ("model", "team", "type"),
+    per_unit=1_000_000_000,
+)
+UNPRICED = Counter(
+    "tidegate_cost_unpriced_requests_total",
+    "Exchanges whose price the table does not have; they are counted at its default.",
+    ("model",),
+)
 DECISIONS = Counter(
     "tidegate_policy_decisions_total",
     "Verdicts and findings of policies; in mode shadow they had no effect.",
-    ("plugin", "rule", "verdict", "mode"),
+    ("plugin", "rule", "verdict", "mode", "phase"),
+    before=("admit",),
+)
+REFUSALS = Counter(
+    "tidegate_refusals_total",
+    "Exchanges that were refused, by whom and why; plugin gateway is the core itself.",
+    ("plugin", "rule"),
 )
 REDACTIONS = Counter(
     "tidegate_redactions_total",
-    "Secrets in request bodies, by what was done: mask, block, or detect (left, and recorded).",
-    ("rule", "action"),
-    before=("mask",),
+    "Secrets in bodies, by what was done: mask, block, or detect (left, and recorded).",
+    ("rule", "action", "direction"),
+    before=("mask", "request"),
 )
 REDACT_BYTES = Counter(
-    "tidegate_redact_bytes_total", "Bytes of request bodies that redactors searched.", ("plugin",)
+    "tidegate_redact_bytes_total",
+    "Bytes of bodies that redactors searched.",
+    ("plugin", "direction"),
+    before=("request",),
 )
 STOP_REASONS = Counter(
     "tidegate_stop_reasons_total", "Why answers ended.", ("model", "stop_reason")
+)
+STREAMS = Counter(
+    "tidegate_streams_total",
+    "Streams that were asked of the upstream, by how they ended.",
+    ("model", "outcome"),
+)
+UPSTREAM_RESPONSES = Counter(
+    "tidegate_upstream_responses_total",
+    "Answers that the upstream began, by status.",
+    ("model", "status"),
 )
 UPSTREAM_ERRORS = Counter(
     "tidegate_upstream_errors_total",
@@ -128,8 +176,30 @@ OVERHEAD = Histogram(
     ("phase",),
     OWN_S,
 )
+UPSTREAM_DURATION = Histogram(
+    "tidegate_upstream_duration_seconds",
+    "From a request's departure to the last byte of the upstream's answer.",
+    ("model", "stream", "error_type"),
+    DURATION_S,
+)
+CONNECT = Histogram(
+    "tidegate_upstream_connect_seconds",
+    "Waiting for a connection to the upstream; 0 where one was there.",
+    (),
+    OWN_S,
+)
+REQUEST_TOKENS = Histogram(
+    "tidegate_request_tokens",
+    "Tokens of one exchange: all input, what was cached included; all output.",
+    ("model", "direction"),
+    TOKENS_SIZE,
+)
 PLUGIN = Histogram(
-    "tidegate_plugin_duration_seconds", "Time a policy took to decide.", ("plugin",), OWN_S
+    "tidegate_plugin_duration_seconds",
+    "Time a policy took to decide (admit), or to look at an answer after it (inspect).",
+    ("plugin", "phase"),
+    OWN_S,
+    before=("admit",),
 )
 REDACT = Histogram(
     "tidegate_redact_seconds",
@@ -145,9 +215,11 @@ RESPONSE_BYTES = Histogram(
 )
 
 COUNTERS = (
-    *(REQUESTS, TOKENS, REASONING, DECISIONS, REDACTIONS, REDACT_BYTES, STOP_REASONS),
+    *(REQUESTS, TOKENS, REASONING, SERVER_TOOLS, USAGE_SOURCES, COST, UNPRICED, DECISIONS),
+    *(REFUSALS, REDACTIONS, REDACT_BYTES, STOP_REASONS, STREAMS, UPSTREAM_RESPONSES),
     *(UPSTREAM_ERRORS, UNPARSED, RELOADS, ENDS, DROPPED, RECORDS),
 )
 HISTOGRAMS = (
-    *(DURATION, FIRST_TOKEN, PER_TOKEN, OVERHEAD, PLUGIN, REDACT, REQUEST_BYTES, RESPONSE_BYTES),
+    *(DURATION, UPSTREAM_DURATION, FIRST_TOKEN, PER_TOKEN, OVERHEAD, PLUGIN, CONNECT),
+    *(REQUEST_TOKENS, REDACT, REQUEST_BYTES, RESPONSE_BYTES),
 )

@@ -21,6 +21,10 @@ class MetricsConfig(PluginConfig, frozen=True):
             "looks like `claude-…`"
         ),
     ] = ()
+    prices: Annotated[
+        str,
+        Meta(description="file that adds to the shipped prices and overrides them, for the cost"),
+    ] = ""
     redactors: Annotated[
         tuple[str, ...],
         Meta(description="names of the plugins whose edits and findings are redactions"),

@@ -6,27 +6,22 @@ the series its exchanges are counted in, so that counting is a handful of additi
 
 from dataclasses import dataclass
 
-from tidegate.record import DecisionRecord, ExchangeRecord, Usage
+from tidegate.record import ExchangeRecord
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
+from tidegate_plugins.metrics.decisions import Decisions
 from tidegate_plugins.metrics.labels import NONE, OTHER
 from tidegate_plugins.metrics.labelset import Labels
-from tidegate_plugins.metrics.redacted import VERDICTS, Redacted
+from tidegate_plugins.metrics.redacted import Redacted
 from tidegate_plugins.metrics.series import CounterSeries, HistogramSeries, observe, observe_traced
 from tidegate_plugins.metrics.state import Buckets, Count, State
+from tidegate_plugins.metrics.upstream import Upstream
+from tidegate_plugins.metrics.usage import MAX_TOKENS, Pricing, Used
 
 UNTIMED_ROUTES = frozenset({"probe", "options", "none"})
 """Answered here and at once: their durations would say nothing of the traffic."""
-UPSTREAM_OUTCOMES = frozenset(
-    {"upstream_error", "upstream_error_event", "upstream_cut", "upstream_timeout", "unreachable"}
-)
-TOKEN_TYPES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
-MAX_TOKENS = 2**40
-"""No answer has more. What an upstream says must not make a counter fall or overflow."""
-_LIMITS = ("-remaining", "-limit")
 
 _Raw = tuple[str, str | None, bool, str | None, bool, str, int | None]
-_Decided = tuple[Count, Buckets | None]
 
 
 @dataclass(slots=True)
@@ -36,37 +31,31 @@ class Lane:
     model: str
     team: str
     route: str
+    outcome: str
     requests: Count
     duration: Buckets | None = None
     request_bytes: Buckets | None = None
     response_bytes: Buckets | None = None
     first_token: Buckets | None = None
     per_token: Buckets | None = None
-    tokens: tuple[Count, ...] = ()
 
 
 class Exchanges:
     """Counts exchange records into a state."""
 
-    def __init__(self, state: State, config: MetricsConfig) -> None:
+    def __init__(self, state: State, config: MetricsConfig, pricing: Pricing) -> None:
         self._open = state.open
-        self._limits = state.limits
+        self._open_streams = state.open_streams
         self._labels = Labels(state, config)
+        self._decisions = Decisions(state, self._labels)
         self._redacted = Redacted(state, self._labels, config)
+        self._upstream = Upstream(state, self._labels)
+        self._used = Used(state, self._labels, pricing)
         self._lanes: dict[_Raw, Lane] = {}
-        self._limit_keys: dict[str, str] = {}
-        self._decided: dict[tuple[str, str, str, str], _Decided] = {}
         self._requests = CounterSeries(state, catalogue.REQUESTS)
-        self._tokens = CounterSeries(state, catalogue.TOKENS)
-        self._reasoning = CounterSeries(state, catalogue.REASONING)
-        self._decisions = CounterSeries(state, catalogue.DECISIONS)
-        self._stop_reasons = CounterSeries(state, catalogue.STOP_REASONS)
-        self._upstream_errors = CounterSeries(state, catalogue.UPSTREAM_ERRORS)
-        self._unparsed = CounterSeries(state, catalogue.UNPARSED)
         self._duration = HistogramSeries(state, catalogue.DURATION)
         self._first_token = HistogramSeries(state, catalogue.FIRST_TOKEN)
         self._per_token = HistogramSeries(state, catalogue.PER_TOKEN)
-        self._plugin = HistogramSeries(state, catalogue.PLUGIN)
         self._request_bytes = HistogramSeries(state, catalogue.REQUEST_BYTES)
         self._response_bytes = HistogramSeries(state, catalogue.RESPONSE_BYTES)
         overhead = HistogramSeries(state, catalogue.OVERHEAD)
@@ -77,6 +66,7 @@ class Exchanges:
     def add(self, record: ExchangeRecord) -> None:
         """Count one exchange."""
         self._open.discard(record.id)
+        self._open_streams.discard(record.id)
         lane = self._lane(record)
         trace = record.trace.trace_id if record.trace else ""
         lane.requests.value += 1
@@ -85,12 +75,12 @@ class Exchanges:
         # Where recovery closed it, nobody knows how long it took.
         if lane.duration is not None and record.timing_ms.total:
             self._timing(record, lane, lane.duration, trace)
-        if record.usage is not None:
-            self._usage(record.usage, lane)
         for decision in record.decisions:
-            self._decision(decision)
+            self._decisions.add(decision, "admit")
+        self._decisions.refused(record)
         self._redacted.add(record)
-        self._ending(record, lane.model)
+        self._upstream.add(record, lane.model, lane.outcome)
+        self._used.add(record, lane.model, lane.team)
 
     def _lane(self, record: ExchangeRecord) -> Lane:
         model, team = record.model, record.principal.team
@@ -103,9 +93,8 @@ class Exchanges:
         route, model = labels.route(raw[0]), labels.model(raw[1], proven=raw[2])
         team, stream = labels.team(raw[3]), "true" if raw[4] else "false"
         outcome, status = labels.outcome(raw[5]), labels.status(str(raw[6] or NONE))
-        lane = Lane(
-            model, team, route, self._requests.at((route, model, team, stream, outcome, status))
-        )
+        requests = self._requests.at((route, model, team, stream, outcome, status))
+        lane = Lane(model, team, route, outcome, requests)
         if raw[0] not in UNTIMED_ROUTES:
             lane.duration = self._duration.at((route, model, stream, outcome))
         # Values without a place are looked at each time, so that each is counted as dropped.
@@ -142,61 +131,3 @@ class Exchanges:
             lane.per_token = self._per_token.at((lane.model,))
         seconds = max(0.0, last - first) / 1000 / (usage.output - 1)
         observe(lane.per_token, catalogue.PER_TOKEN_S, seconds)
-
-    def _usage(self, usage: Usage, lane: Lane) -> None:
-        if not lane.tokens:
-            types = tuple(self._tokens.at((lane.model, lane.team, type_)) for type_ in TOKEN_TYPES)
-            lane.tokens = (*types, self._reasoning.at((lane.model, lane.team)))
-        amounts = (
-            *(usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h),
-            *(usage.output, usage.thinking),
-        )
-        if min(amounts) < 0 or max(amounts) > MAX_TOKENS:
-            self._unparsed.add(("implausible",))
-            return
-        for series, amount in zip(lane.tokens, amounts, strict=True):
-            series.value += amount
-
-    def _decision(self, decision: DecisionRecord) -> None:
-        raw = (decision.plugin, decision.rule, decision.verdict, decision.mode)
-        count, duration = self._decided.get(raw) or self._new_decision(raw)
-        count.value += 1
-        if duration is not None:
-            observe(duration, catalogue.OWN_S, decision.us / 1_000_000)
-
-    def _new_decision(self, raw: tuple[str, str, str, str]) -> _Decided:
-        labels = self._labels
-        plugin, rule = labels.plugin(raw[0]), labels.rule(raw[1])
-        verdict, mode = labels.verdict(raw[2]), labels.mode(raw[3])
-        duration = self._plugin.at((plugin,)) if raw[2] in VERDICTS else None
-        decided = self._decisions.at((plugin, rule, verdict, mode)), duration
-        if OTHER not in (plugin, rule, verdict, mode):
-            self._decided[raw] = decided
-        return decided
-
-    def _ending(self, record: ExchangeRecord, model: str) -> None:
-        if record.stop_reason:
-            self._stop_reasons.add((model, self._labels.stop_reason(record.stop_reason)))
-        if record.outcome in UPSTREAM_OUTCOMES:
-            error_type = self._labels.error_type(record.error_type or record.outcome)
-            self._upstream_errors.add((model, error_type))
-        if record.meter:
-            self._unparsed.add((self._labels.reason(record.meter),))
-        if record.upstream_limits:
-            self._upstream_limits(record.upstream_limits, record.at)
-
-    def _upstream_limits(self, limits: dict[str, str], at: float) -> None:
-        for header, text in limits.items():
-            key = self._limit_keys.get(header) or self._limit_key(header)
-            if key and text.isdecimal() and self._limits.get(key, (0.0, 0.0))[0] <= at:
-                self._limits[key] = (at, float(text))
-
-    def _limit_key(self, header: str) -> str:
-        name = header.lower().removeprefix("anthropic-ratelimit-")
-        if not name.endswith(_LIMITS):
-            return ""
-        kind, _, suffix = name.rpartition("-")
-        label = self._labels.limit(kind)
-        if label != OTHER:
-            self._limit_keys[header] = f"{label}-{suffix}"
-        return f"{label}-{suffix}"

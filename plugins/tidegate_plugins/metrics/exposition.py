@@ -53,20 +53,27 @@ _SUFFIXES = {
 
 
 class StateCollector(Collector):
-    """Shows one copy of the state at each scrape."""
+    """Shows one copy of the state at each scrape.
 
-    def __init__(self, config: MetricsConfig, host: Host, copy: Callable[[], State]) -> None:
+    `created` adds since when each series counts, which belongs into OpenMetrics only: the
+    older text format would show it as series of its own.
+    """
+
+    def __init__(
+        self, config: MetricsConfig, host: Host, copy: Callable[[], State], *, created: bool
+    ) -> None:
         self._config = config
         self._host = host
         self._copy = copy
+        self._created = created
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
         current = self._copy()
         for counter in catalogue.COUNTERS:
-            yield _counter(counter, current)
+            yield _counter(counter, current, created=self._created)
         for histogram in catalogue.HISTOGRAMS:
-            yield _histogram(histogram, current)
+            yield _histogram(histogram, current, created=self._created)
         yield from _progress(current)
         yield from self._workers(current)
         yield from self._limits(current)
@@ -96,6 +103,7 @@ class StateCollector(Collector):
             configs.add_metric((str(worker), vitals.config), 1)
         yield connections
         yield configs
+        yield from _reloads(current)
 
     def _limits(self, current: State) -> Iterator[Metric]:
         since = self._host.clock.now() - self._config.ratelimit_stale_s
@@ -126,6 +134,12 @@ def _progress(current: State) -> Iterator[Metric]:
         [((), len(current.open))],
     )
     yield _gauge(
+        "tidegate_open_streams",
+        "Those of them that asked for a stream.",
+        (),
+        [((), len(current.open_streams))],
+    )
+    yield _gauge(
         "tidegate_observer_newest_record_timestamp_seconds",
         "Time of the newest journal record counted here.",
         (),
@@ -133,14 +147,34 @@ def _progress(current: State) -> Iterator[Metric]:
     )
 
 
-def _counter(counter: catalogue.Counter, current: State) -> Metric:
+def _reloads(current: State) -> Iterator[Metric]:
+    tried = sorted(current.reloaded.items())
+    yield _gauge(
+        "tidegate_config_last_reload_successful",
+        "Whether a worker took the newest configuration that it was given.",
+        ("worker",),
+        (((str(worker),), float(took)) for worker, (_, took) in tried),
+    )
+    yield _gauge(
+        "tidegate_config_last_reload_timestamp_seconds",
+        "When that was known; a start counts.",
+        ("worker",),
+        (((str(worker),), at) for worker, (at, _) in tried),
+    )
+
+
+def _counter(counter: catalogue.Counter, current: State, *, created: bool) -> Metric:
     family = CounterMetricFamily(counter.name, counter.help, labels=counter.labels)
+    unit = counter.per_unit
     for key, count in current.counters[counter.name].items():
-        family.add_metric(key, count.value, exemplar=_exemplar(count.exemplar))
+        since = count.created or None if created else None
+        # An integer over a power of ten is rounded once, here: what is kept is exact.
+        value = count.value if unit == 1 else count.value / unit
+        family.add_metric(key, value, created=since, exemplar=_exemplar(count.exemplar))
     return family
 
 
-def _histogram(histogram: catalogue.Histogram, current: State) -> Metric:
+def _histogram(histogram: catalogue.Histogram, current: State, *, created: bool) -> Metric:
     family = HistogramMetricFamily(histogram.name, histogram.help, labels=histogram.labels)
     bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
     for key, buckets in current.histograms[histogram.name].items():
@@ -151,6 +185,12 @@ def _histogram(histogram: catalogue.Histogram, current: State) -> Metric:
             for bound, count, point in zip(bounds, counts, points, strict=True)
         ]
         family.add_metric(key, shown, buckets.sum)
+        if created and buckets.created:
+            family.add_sample(
+                f"{histogram.name}_created",
+                dict(zip(histogram.labels, key, strict=True)),
+                buckets.created,
+            )
     return family
 
 

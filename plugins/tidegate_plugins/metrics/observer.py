@@ -13,6 +13,7 @@ from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.exposition import StateCollector
 from tidegate_plugins.metrics.project import Projection
 from tidegate_plugins.metrics.state import State, freeze, thaw
+from tidegate_plugins.prices import load
 
 
 class MetricsObserver:
@@ -26,14 +27,13 @@ class MetricsObserver:
                 f"{host.name}: the saved counters cannot be read ({error}); a newer version may "
                 "have written them. Remove this observer's checkpoint to count from zero"
             ) from error
-        self._projection = Projection(self._state, config)
+        self._state.began = self._state.began or host.clock.now()
+        prices = load(config.prices or None)
+        self._projection = Projection(self._state, config, prices.cost)
         self._lock = threading.Lock()
         self._frozen: bytes | None = None
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
-        self._registry.register(StateCollector(config, host, self._copy))
+        self._plain = _registry(StateCollector(config, host, self._copy, created=False))
+        self._open = _registry(StateCollector(config, host, self._copy, created=True))
 
     async def on_record(self, record: Record) -> None:
         """Count one record."""
@@ -48,7 +48,8 @@ class MetricsObserver:
     def scrape(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition, OpenMetrics with exemplars where it is accepted."""
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        return encode(self._open if openmetrics else self._plain), content_type
 
     def _freeze(self) -> bytes:
         with self._lock:
@@ -60,3 +61,12 @@ class MetricsObserver:
         # The way over bytes copies 5,000 series in a few milliseconds, and only the
         # first half of it holds the lock.
         return thaw(self._freeze())
+
+
+def _registry(collector: StateCollector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    registry.register(collector)
+    return registry

@@ -1,31 +1,28 @@
 """From records to aggregates. One pass over each record, no I/O, nothing kept of it."""
 
+from typing import get_args
+
 from tidegate.record import ExchangeRecord, Intent, Record, SegmentStart, Vitals, WriterEnd
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.exchanges import Exchanges
 from tidegate_plugins.metrics.series import CounterSeries
-from tidegate_plugins.metrics.state import Key, State
-
-_KINDS: dict[type[Record], Key] = {
-    Intent: ("intent",),
-    ExchangeRecord: ("exchange",),
-    Vitals: ("vitals",),
-    SegmentStart: ("segment",),
-    WriterEnd: ("end",),
-}
+from tidegate_plugins.metrics.state import Count, State
+from tidegate_plugins.metrics.usage import Pricing
 
 
 class Projection:
     """Counts records into a state."""
 
-    def __init__(self, state: State, config: MetricsConfig) -> None:
+    def __init__(self, state: State, config: MetricsConfig, pricing: Pricing) -> None:
         self._state = state
-        self._exchanges = Exchanges(state, config)
+        self._exchanges = Exchanges(state, config, pricing)
         self._reloads = CounterSeries(state, catalogue.RELOADS)
         self._ends = CounterSeries(state, catalogue.ENDS)
         records = CounterSeries(state, catalogue.RECORDS)
-        self._records = {kind: records.at(key) for kind, key in _KINDS.items()}
+        self._records: dict[type[Record], Count] = {
+            kind: records.at((str(kind.__struct_config__.tag),)) for kind in get_args(Record)
+        }
         for by in ("writer", "recovery"):
             self._ends.at((by,))
 
@@ -36,11 +33,14 @@ class Projection:
                 self._exchanges.add(record)
             case Intent():
                 self._state.open.add(record.id)
+                if record.stream:
+                    self._state.open_streams.add(record.id)
             case Vitals():
                 self._vitals(record)
             case SegmentStart():
                 # These intents may have been in a segment that is gone by now.
                 self._state.open.update(intent.id for intent in record.open)
+                self._state.open_streams.update(i.id for i in record.open if i.stream)
             case WriterEnd():
                 self._ends.add((record.by,))
         self._records[type(record)].value += 1
@@ -51,12 +51,14 @@ class Projection:
         before = self._state.vitals.get(vitals.worker)
         if before is not None and before.at > vitals.at:
             return  # another process had this place before; the journal tells it late
-        if before is None or _restarted(before, vitals):
-            reloads, failures = 0, 0
-        else:
-            reloads, failures = before.reloads, before.reload_failures
-        self._reloads.add((worker, "ok"), vitals.reloads - reloads)
-        self._reloads.add((worker, "failed"), vitals.reload_failures - failures)
+        reloads, failures = vitals.reloads, vitals.reload_failures
+        if before is not None and not _restarted(before, vitals):
+            reloads, failures = reloads - before.reloads, failures - before.reload_failures
+        self._reloads.add((worker, "ok"), reloads)
+        self._reloads.add((worker, "failed"), failures)
+        if reloads or failures or vitals.worker not in self._state.reloaded:
+            # Both within seconds: what is known to have gone wrong is what counts.
+            self._state.reloaded[vitals.worker] = (vitals.at, not failures)
         self._state.vitals[vitals.worker] = vitals
 
 

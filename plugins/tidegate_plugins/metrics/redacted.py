@@ -1,5 +1,7 @@
 """What redactors did: masked, blocked, or only saw; how long it took, over how much."""
 
+from collections.abc import Sequence
+
 from tidegate.record import DecisionRecord, ExchangeRecord
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
@@ -7,7 +9,7 @@ from tidegate_plugins.metrics.labelset import Labels
 from tidegate_plugins.metrics.series import CounterSeries, HistogramSeries, observe
 from tidegate_plugins.metrics.state import State
 
-VERDICTS = frozenset({"admit", "edit", "answer", "refuse", "error", "timeout"})
+VERDICTS = frozenset({"admit", "edit", "answer", "refuse", "error", "timeout", "inspect"})
 """What the host writes once per policy and request. Any other word is a finding."""
 FAILED = frozenset({"error", "timeout"})
 NOT_EVALUATED = "not_evaluated"
@@ -25,31 +27,34 @@ class Redacted:
         self._seconds = HistogramSeries(state, catalogue.REDACT)
 
     def add(self, record: ExchangeRecord) -> None:
-        """Count one exchange."""
+        """Count what was done to one request."""
         for edit in record.edits:
             if edit.plugin in self._redactors:
-                self._count(edit.rule, "mask")
-        decisions = [one for one in record.decisions if one.plugin in self._redactors]
+                self._count(edit.rule, "mask", "request")
+        self._searched(record.decisions, record.bytes.request_in, "request")
+
+    def _searched(self, found: Sequence[DecisionRecord], size: int, direction: str) -> None:
+        decisions = [one for one in found if one.plugin in self._redactors]
         unknown = {one.plugin for one in decisions if one.verdict == NOT_EVALUATED}
         for decision in decisions:
-            if decision.verdict in VERDICTS:
-                self._decided(decision, record, searched=decision.plugin not in unknown)
+            if decision.verdict not in VERDICTS:
+                self._found(decision, direction)
+            elif decision.plugin in unknown:
+                self._timed(decision, NOT_EVALUATED)
             else:
-                self._found(decision)
+                self._timed(decision, decision.verdict)
+                if decision.verdict not in FAILED:
+                    self._bytes.add((self._labels.plugin(decision.plugin), direction), size)
 
-    def _decided(self, decision: DecisionRecord, record: ExchangeRecord, *, searched: bool) -> None:
-        plugin = self._labels.plugin(decision.plugin)
-        verdict = decision.verdict if searched else NOT_EVALUATED
-        buckets = self._seconds.at((plugin, self._labels.verdict(verdict)))
-        observe(buckets, catalogue.OWN_S, decision.us / 1_000_000)
-        if searched and verdict not in FAILED:
-            self._bytes.add((plugin,), record.bytes.request_in)
+    def _timed(self, decision: DecisionRecord, verdict: str) -> None:
+        key = (self._labels.plugin(decision.plugin), self._labels.verdict(verdict))
+        observe(self._seconds.at(key), catalogue.OWN_S, decision.us / 1_000_000)
 
-    def _found(self, decision: DecisionRecord) -> None:
+    def _found(self, decision: DecisionRecord, direction: str) -> None:
         if decision.verdict == "found":
-            self._count(decision.rule, "detect")
+            self._count(decision.rule, "detect", direction)
         elif decision.verdict == "blocked" and decision.mode == "enforce":
-            self._count(decision.rule, "block")
+            self._count(decision.rule, "block", direction)
 
-    def _count(self, rule: str, action: str) -> None:
-        self._redactions.add((self._labels.rule(rule), action))
+    def _count(self, rule: str, action: str, direction: str) -> None:
+        self._redactions.add((self._labels.rule(rule), action, direction))

@@ -9,16 +9,17 @@ from tidegate_plugins.metrics.state import Buckets, Count, Key, State
 class CounterSeries:
     """The series of one counter."""
 
-    __slots__ = ("_series",)
+    __slots__ = ("_series", "_state")
 
     def __init__(self, state: State, counter: catalogue.Counter) -> None:
+        self._state = state
         self._series = state.counters[counter.name]
 
     def at(self, key: Key) -> Count:
         """Return the series of these label values; it begins at 0."""
         count = self._series.get(key)
         if count is None:
-            count = self._series[key] = Count()
+            count = self._series[key] = Count(created=self._state.now)
         return count
 
     def add(self, key: Key, amount: int = 1) -> None:
@@ -29,9 +30,10 @@ class CounterSeries:
 class HistogramSeries:
     """The series of one histogram."""
 
-    __slots__ = ("_series", "_size")
+    __slots__ = ("_series", "_size", "_state")
 
     def __init__(self, state: State, histogram: catalogue.Histogram) -> None:
+        self._state = state
         self._series = state.histograms[histogram.name]
         self._size = len(histogram.bounds) + 1
 
@@ -39,7 +41,8 @@ class HistogramSeries:
         """Return the series of these label values; it begins empty."""
         buckets = self._series.get(key)
         if buckets is None:
-            buckets = self._series[key] = Buckets([0] * self._size)
+            created = self._state.now
+            buckets = self._series[key] = Buckets([0] * self._size, created=created)
         return buckets
 
 

@@ -18,6 +18,8 @@ class Count(msgspec.Struct, array_like=True):
 
     value: int = 0
     exemplar: Exemplar | None = None
+    created: float = 0.0
+    """Since when it counts, in seconds since the epoch; 0 if nobody knows."""
 
 
 class Buckets(msgspec.Struct, array_like=True):
@@ -27,6 +29,8 @@ class Buckets(msgspec.Struct, array_like=True):
     sum: float = 0.0
     exemplars: list[Exemplar | None] = []
     """Empty, or one place for each count."""
+    created: float = 0.0
+    """As of a counter."""
 
 
 class State(msgspec.Struct, omit_defaults=True):
@@ -43,8 +47,19 @@ class State(msgspec.Struct, omit_defaults=True):
     vitals: dict[int, Vitals] = {}
     open: set[str] = set()
     """Ids that have left and are not over."""
+    open_streams: set[str] = set()
+    """Those of them that asked for a stream."""
+    reloaded: dict[int, tuple[float, bool]] = {}
+    """By worker: when it last tried a configuration, and whether it took it."""
     newest: float = 0.0
     """Time of the newest record, in seconds since the epoch."""
+    began: float = 0.0
+    """When counting began, in seconds since the epoch."""
+
+    @property
+    def now(self) -> float:
+        """The time of what is being counted, as far as that is known before it is."""
+        return max(self.newest, self.began)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -71,14 +86,16 @@ def thaw(data: bytes) -> State:
     return state
 
 
-def _whole(key: Key, counter: catalogue.Counter) -> Key:
+def _whole(key: Key, metric: catalogue.Counter | catalogue.Histogram) -> Key:
     """Return a key with all labels of today."""
-    missing = len(counter.labels) - len(key)
-    return key + counter.before[-missing:] if missing > 0 else key
+    missing = len(metric.labels) - len(key)
+    return key + metric.before[-missing:] if missing > 0 else key
 
 
 def _fit(state: State, histogram: catalogue.Histogram) -> None:
-    series = state.histograms.setdefault(histogram.name, {})
+    found = state.histograms.get(histogram.name, {})
+    series = {_whole(key, histogram): found[key] for key in found}
+    state.histograms[histogram.name] = series
     old = state.bounds.get(histogram.name, histogram.bounds)
     state.bounds[histogram.name] = histogram.bounds
     if old != histogram.bounds:

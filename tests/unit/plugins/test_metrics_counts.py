@@ -1,8 +1,13 @@
 """What each record adds to which series, read back from the exposition."""
 
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
+import msgspec
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from observed import AT, SONNET, StandingClock, exchange, host, intent, refusal, vitals
@@ -13,6 +18,7 @@ from tidegate.record import (
     ModelRecord,
     PrincipalRecord,
     Record,
+    RefusedBy,
     SegmentStart,
     Timing,
     Usage,
@@ -21,7 +27,9 @@ from tidegate.record import (
 from tidegate_plugins.metrics import plugin
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.observer import MetricsObserver
+from tidegate_plugins.prices import load
 
+SOURCES = ("final", "partial", "none")
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -118,18 +126,19 @@ async def test_overhead_has_phases(metrics: MetricsObserver, phase: str, seconds
 
 async def test_a_finding_is_a_decision_without_a_duration(metrics: MetricsObserver) -> None:
     await feed(metrics, exchange())
-    key = {"plugin": "redact", "rule": "aws-key", "mode": "enforce"}
+    key = {"plugin": "redact", "rule": "aws-key", "mode": "enforce", "phase": "admit"}
     assert value(metrics, "tidegate_policy_decisions_total", **key, verdict="edit") == 1
     assert value(metrics, "tidegate_policy_decisions_total", **key, verdict="found") == 1
-    assert value(metrics, "tidegate_plugin_duration_seconds_count", plugin="redact") == 1
-    took = value(metrics, "tidegate_plugin_duration_seconds_sum", plugin="redact")
+    timed = {"plugin": "redact", "phase": "admit"}
+    assert value(metrics, "tidegate_plugin_duration_seconds_count", **timed) == 1
+    took = value(metrics, "tidegate_plugin_duration_seconds_sum", **timed)
     assert took == pytest.approx(0.0009)
 
 
 async def test_shadow_decisions_are_told_apart(metrics: MetricsObserver) -> None:
     shadow = DecisionRecord("models", "not_allowed", "refuse", "shadow", us=3)
     await feed(metrics, exchange(decisions=(shadow,)))
-    key = {"plugin": "models", "rule": "not_allowed", "verdict": "refuse"}
+    key = {"plugin": "models", "rule": "not_allowed", "verdict": "refuse", "phase": "admit"}
     assert value(metrics, "tidegate_policy_decisions_total", **key, mode="shadow") == 1
     assert value(metrics, "tidegate_policy_decisions_total", **key, mode="enforce") is None
 
@@ -147,8 +156,9 @@ async def test_only_what_redactors_did_are_redactions(metrics: MetricsObserver) 
     await feed(metrics, exchange(edits=(clamp, secret, secret), decisions=(*decisions, allowed)))
     total = "tidegate_redactions_total"
     assert names(metrics, total, "rule") == {"aws-key", "jwt"}
-    assert value(metrics, total, rule="aws-key", action="mask") == 2
-    assert value(metrics, total, rule="jwt", action="detect") == 1
+    asked = {"direction": "request"}
+    assert value(metrics, total, rule="aws-key", action="mask", **asked) == 2
+    assert value(metrics, total, rule="jwt", action="detect", **asked) == 1
 
 
 async def test_a_refusal_counts_what_was_blocked(metrics: MetricsObserver) -> None:
@@ -156,9 +166,10 @@ async def test_a_refusal_counts_what_was_blocked(metrics: MetricsObserver) -> No
     shadow = redact("jwt", "blocked", "shadow")
     await feed(metrics, refusal(decisions=decisions), exchange(decisions=(shadow,), edits=()))
     total = "tidegate_redactions_total"
-    assert value(metrics, total, rule="jwt", action="block") == 1
-    assert value(metrics, total, rule="pem", action="detect") == 1
-    assert value(metrics, total, rule="jwt", action="detect") is None
+    asked = {"direction": "request"}
+    assert value(metrics, total, rule="jwt", action="block", **asked) == 1
+    assert value(metrics, total, rule="pem", action="detect", **asked) == 1
+    assert value(metrics, total, rule="jwt", action="detect", **asked) is None
 
 
 async def test_the_time_and_size_of_what_redactors_searched(metrics: MetricsObserver) -> None:
@@ -168,9 +179,10 @@ async def test_the_time_and_size_of_what_redactors_searched(metrics: MetricsObse
     assert value(metrics, seconds, plugin="redact", verdict="edit") == pytest.approx(0.0009)
     assert value(metrics, seconds, plugin="redact", verdict="not_evaluated") == 5
     assert value(metrics, seconds, plugin="redact", verdict="refuse") == 5
-    assert value(metrics, "tidegate_redact_bytes_total", plugin="redact") == 2000
+    searched = {"plugin": "redact", "direction": "request"}
+    assert value(metrics, "tidegate_redact_bytes_total", **searched) == 2000
     key = {"plugin": "redact", "rule": "deadline", "mode": "enforce", "verdict": "not_evaluated"}
-    assert value(metrics, "tidegate_policy_decisions_total", **key) == 1
+    assert value(metrics, "tidegate_policy_decisions_total", **key, phase="admit") == 1
 
 
 async def test_what_recovery_closed_has_no_duration(metrics: MetricsObserver) -> None:
@@ -306,3 +318,121 @@ async def test_counters_written_by_something_else_are_not_overwritten() -> None:
     with pytest.raises(PluginError, match="counters cannot be read"):
         async with plugin.open(MetricsConfig(), host("metrics", state=b"\x00not ours")):
             pass
+
+
+async def test_what_was_used_has_a_price_in_integers(metrics: MetricsObserver) -> None:
+    prices = load()
+    found = [exchange(1), exchange(2, usage=Usage(input=7, cache_write_1h=11, output=13))]
+    await feed(metrics, *found)
+    expected: dict[str, int] = {}
+    for record in found:
+        for type_, nano_usd in prices.cost(record).by_type.items():
+            expected[type_] = expected.get(type_, 0) + nano_usd
+    assert len(expected) == 5
+    name, key = "tidegate_cost_usd_total", {"model": SONNET, "team": "search"}
+    for type_, nano_usd in expected.items():
+        assert value(metrics, name, **key, type=type_) == nano_usd / 10**9
+    assert value(metrics, "tidegate_cost_unpriced_requests_total", model=SONNET) is None
+
+
+async def test_what_has_no_price_is_counted(metrics: MetricsObserver) -> None:
+    unknown = "claude-of-next-year"
+    await feed(metrics, exchange(1, model=ModelRecord(unknown, unknown, unknown)))
+    assert value(metrics, "tidegate_cost_unpriced_requests_total", model=unknown) == 1
+
+
+async def test_prices_may_come_from_a_file(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"missing\.toml"):
+        MetricsObserver(MetricsConfig(prices=str(tmp_path / "missing.toml")), host("metrics"))
+
+
+@pytest.mark.parametrize("source", ["final", "partial", "none"])
+async def test_how_much_of_usage_is_known(metrics: MetricsObserver, source: str) -> None:
+    await feed(metrics, exchange(1, usage_source=source), refusal(2), exchange(3, route="models"))
+    known = {s: value(metrics, "tidegate_usage_sources_total", source=s) for s in SOURCES}
+    assert known == {s: float(s == source) for s in SOURCES}
+
+
+async def test_the_size_of_an_exchange_in_tokens(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange(1), exchange(2, route="count_tokens", usage=Usage(input=3)))
+    name = "tidegate_request_tokens"
+    assert value(metrics, f"{name}_sum", model=SONNET, direction="input") == 10 + 20 + 30 + 40
+    assert value(metrics, f"{name}_sum", model=SONNET, direction="output") == 51
+    assert value(metrics, f"{name}_count", model=SONNET, direction="output") == 1
+
+
+async def test_the_providers_own_tools_are_counted(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange(1, usage=Usage(web_search_requests=2, web_fetch_requests=1)))
+    name = "tidegate_server_tool_requests_total"
+    assert value(metrics, name, model=SONNET, tool="web_search") == 2
+    assert value(metrics, name, model=SONNET, tool="web_fetch") == 1
+
+
+async def test_refusals_name_who_refused(metrics: MetricsObserver) -> None:
+    core = RefusedBy("gateway", "body_too_large")
+    await feed(metrics, refusal(1), refusal(2, refused_by=core, decisions=()), exchange(3))
+    name = "tidegate_refusals_total"
+    assert value(metrics, name, plugin="models", rule="not_allowed") == 1
+    assert value(metrics, name, plugin="gateway", rule="body_too_large") == 1
+    assert len(names(metrics, name, "rule")) == 2
+
+
+async def test_streams_are_counted_by_their_end(metrics: MetricsObserver) -> None:
+    cut = exchange(2, outcome="upstream_cut")
+    await feed(metrics, exchange(1), cut, exchange(3, stream=False), refusal(4))
+    name = "tidegate_streams_total"
+    assert value(metrics, name, model=SONNET, outcome="complete") == 1
+    assert value(metrics, name, model=SONNET, outcome="upstream_cut") == 1
+    assert names(metrics, name, "outcome") == {"complete", "upstream_cut"}
+
+
+async def test_what_the_upstream_answered_is_told_from_what_we_did(
+    metrics: MetricsObserver,
+) -> None:
+    silent = Timing(admit=1, dispatched=2.0, total=1002.0, connect=1.0)
+    unreachable = exchange(2, status=502, outcome="unreachable", timing_ms=silent, usage=None)
+    await feed(metrics, exchange(1), unreachable)
+    name = "tidegate_upstream_responses_total"
+    assert value(metrics, name, model=SONNET, status="200") == 1
+    assert names(metrics, name, "status") == {"200"}
+    took = "tidegate_upstream_duration_seconds_sum"
+    key = {"model": SONNET, "stream": "true"}
+    assert value(metrics, took, **key, error_type="none") == pytest.approx(1.997)
+    assert value(metrics, took, **key, error_type="unreachable") == pytest.approx(1.0)
+    assert value(metrics, "tidegate_upstream_connect_seconds_count") == 1
+
+
+async def test_open_streams_are_a_part_of_what_is_in_flight(metrics: MetricsObserver) -> None:
+    plain = msgspec.structs.replace(intent(3), stream=False)
+    await feed(metrics, intent(1), intent(2), plain, exchange(1))
+    assert value(metrics, "tidegate_inflight_requests") == 2
+    assert value(metrics, "tidegate_open_streams") == 1
+
+
+async def test_the_last_reload_of_each_worker_shows(metrics: MetricsObserver) -> None:
+    name = "tidegate_config_last_reload"
+    await feed(metrics, vitals(0), vitals(1))
+    await feed(metrics, vitals(0, at=AT + 5, reloads=1), vitals(1, at=AT + 6, reload_failures=1))
+    await feed(metrics, vitals(0, at=AT + 10, reloads=1), vitals(1, at=AT + 11, reload_failures=1))
+    assert value(metrics, f"{name}_successful", worker="0") == 1
+    assert value(metrics, f"{name}_successful", worker="1") == 0
+    assert value(metrics, f"{name}_timestamp_seconds", worker="0") == AT + 5
+    assert value(metrics, f"{name}_timestamp_seconds", worker="1") == AT + 6
+
+
+async def test_openmetrics_says_since_when_each_series_counts(metrics: MetricsObserver) -> None:
+    await feed(metrics, exchange(5))
+    restored = MetricsObserver(
+        MetricsConfig(), host("metrics", state=await metrics.flush(), clock=StandingClock(AT + 99))
+    )
+    await feed(restored, exchange(6, outcome="upstream_cut"))
+    data = restored.scrape("application/openmetrics-text; version=1.0.0")[0].decode()
+    created = {
+        sample.labels["outcome"]: sample.value
+        for family in parse_openmetrics(data)
+        for sample in family.samples
+        if sample.name == "tidegate_requests_created"
+    }
+    assert created == {"complete": AT, "upstream_cut": AT + 5}
+    assert "tidegate_request_duration_seconds_created{" in data
+    assert b"_created" not in metrics.scrape("text/plain")[0]

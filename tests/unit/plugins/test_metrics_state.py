@@ -37,7 +37,15 @@ def test_a_label_that_was_added_has_a_value_for_what_was_counted_before() -> Non
     name = catalogue.REDACTIONS.name
     old = State(counters={name: {("jwt",): Count(7), ("pem", "block"): Count(2)}})
     counts = thaw(freeze(old)).counters[name]
-    assert counts == {("jwt", "mask"): Count(7), ("pem", "block"): Count(2)}
+    assert counts == {
+        ("jwt", "mask", "request"): Count(7),
+        ("pem", "block", "request"): Count(2),
+    }
+    timed = Buckets([1] * (len(catalogue.OWN_S) + 1), 2.0)
+    name = catalogue.PLUGIN.name
+    assert thaw(freeze(State(histograms={name: {("redact",): timed}}))).histograms[name] == {
+        ("redact", "admit"): timed
+    }
 
 
 def test_what_a_later_version_adds_is_no_error() -> None:
