@@ -140,6 +140,11 @@ RELOADS = Counter(
     "Reloads of the configuration in a worker, by result.",
     ("worker", "result"),
 )
+JOURNAL_LOST = Counter(
+    "tidegate_journal_lost_records_total",
+    "Records that a worker gave up, as they could not be written.",
+    ("worker",),
+)
 ENDS = Counter(
     "tidegate_writers_ended_total",
     "Processes that stopped writing the journal: by themselves, or found dead by recovery.",
@@ -217,7 +222,7 @@ RESPONSE_BYTES = Histogram(
 COUNTERS = (
     *(REQUESTS, TOKENS, REASONING, SERVER_TOOLS, USAGE_SOURCES, COST, UNPRICED, DECISIONS),
     *(REFUSALS, REDACTIONS, REDACT_BYTES, STOP_REASONS, STREAMS, UPSTREAM_RESPONSES),
-    *(UPSTREAM_ERRORS, UNPARSED, RELOADS, ENDS, DROPPED, RECORDS),
+    *(UPSTREAM_ERRORS, UNPARSED, RELOADS, JOURNAL_LOST, ENDS, DROPPED, RECORDS),
 )
 HISTOGRAMS = (
     *(DURATION, UPSTREAM_DURATION, FIRST_TOKEN, PER_TOKEN, OVERHEAD, PLUGIN, CONNECT),

@@ -18,6 +18,7 @@ class Projection:
         self._state = state
         self._exchanges = Exchanges(state, config, pricing)
         self._reloads = CounterSeries(state, catalogue.RELOADS)
+        self._lost = CounterSeries(state, catalogue.JOURNAL_LOST)
         self._ends = CounterSeries(state, catalogue.ENDS)
         records = CounterSeries(state, catalogue.RECORDS)
         self._records: dict[type[Record], Count] = {
@@ -51,21 +52,24 @@ class Projection:
         before = self._state.vitals.get(vitals.worker)
         if before is not None and before.at > vitals.at:
             return  # another process had this place before; the journal tells it late
-        reloads, failures = vitals.reloads, vitals.reload_failures
+        reloads, failures, lost = _counts(vitals)
         if before is not None and not _restarted(before, vitals):
-            reloads, failures = reloads - before.reloads, failures - before.reload_failures
+            old = _counts(before)
+            reloads, failures, lost = reloads - old[0], failures - old[1], lost - old[2]
         self._reloads.add((worker, "ok"), reloads)
         self._reloads.add((worker, "failed"), failures)
+        self._lost.add((worker,), lost)
         if reloads or failures or vitals.worker not in self._state.reloaded:
             # Both within seconds: what is known to have gone wrong is what counts.
             self._state.reloaded[vitals.worker] = (vitals.at, not failures)
         self._state.vitals[vitals.worker] = vitals
 
 
+def _counts(vitals: Vitals) -> tuple[int, int, int]:
+    return vitals.reloads, vitals.reload_failures, vitals.journal_lost
+
+
 def _restarted(before: Vitals, now: Vitals) -> bool:
     # In a container every start may have the same pid.
-    return (
-        before.pid != now.pid
-        or now.reloads < before.reloads
-        or now.reload_failures < before.reload_failures
-    )
+    counted = zip(_counts(before), _counts(now), strict=True)
+    return before.pid != now.pid or any(new < old for old, new in counted)

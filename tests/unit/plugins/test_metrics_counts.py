@@ -1,6 +1,7 @@
 """What each record adds to which series, read back from the exposition."""
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from observed import AT, SONNET, StandingClock, exchange, host, intent, refusal, vitals
 from tidegate.errors import PluginError
+from tidegate.plugin import JournalState, ObserverLag
 from tidegate.record import (
     DecisionRecord,
     EditRecord,
@@ -436,3 +438,38 @@ async def test_openmetrics_says_since_when_each_series_counts(metrics: MetricsOb
     assert created == {"complete": AT, "upstream_cut": AT + 5}
     assert "tidegate_request_duration_seconds_created{" in data
     assert b"_created" not in metrics.scrape("text/plain")[0]
+
+
+async def test_records_that_a_worker_gave_up_are_counted_over_restarts(
+    metrics: MetricsObserver,
+) -> None:
+    name = "tidegate_journal_lost_records_total"
+    await feed(metrics, vitals(), vitals(at=AT + 5, journal_lost=3))
+    assert value(metrics, name, worker="0") == 3
+    await feed(metrics, vitals(at=AT + 9, pid=7, journal_lost=2), vitals(at=AT + 12, pid=7))
+    assert value(metrics, name, worker="0") == 5
+
+
+async def test_the_lag_of_every_observer_shows_and_what_it_will_never_see() -> None:
+    lag = ObserverLag(observer="tracing", bytes=700, records=3, seconds=1.5, lost_records=4)
+    size = JournalState(bytes=9000, segments=2, removed_segments=1, removed_records=6)
+    asked = replace(host("metrics"), lags=lambda: [lag], journal=lambda: size)
+    observer = MetricsObserver(MetricsConfig(), asked)
+    key = {"observer": "tracing"}
+    assert value(observer, "tidegate_observer_lag_bytes", **key) == 700
+    assert value(observer, "tidegate_observer_unsafe_records", **key) == 3
+    assert value(observer, "tidegate_observer_lag_seconds", **key) == 1.5
+    assert value(observer, "tidegate_observer_lost_records_total", **key) == 4
+    assert value(observer, "tidegate_journal_bytes") == 9000
+    assert value(observer, "tidegate_journal_segments") == 2
+    assert value(observer, "tidegate_journal_removed_segments_total") == 1
+    assert value(observer, "tidegate_journal_removed_records_total") == 6
+
+
+async def test_without_the_disk_the_counters_still_show() -> None:
+    def gone() -> list[ObserverLag]:
+        raise OSError("no such directory")
+
+    observer = MetricsObserver(MetricsConfig(), replace(host("metrics"), lags=gone))
+    await feed(observer, exchange())
+    assert names(observer, "tidegate_requests_total", "model") == {SONNET}
