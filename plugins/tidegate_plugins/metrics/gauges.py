@@ -58,6 +58,22 @@ _LAGS: tuple[tuple[str, str, Callable[[ObserverLag], float]], ...] = (
         lambda lag: lag.seconds,
     ),
 )
+_SIZES: tuple[tuple[str, str, Callable[[JournalState], int]], ...] = (
+    ("tidegate_journal_bytes", "Size of the journal.", lambda size: size.bytes),
+    ("tidegate_journal_segments", "Segments of the journal.", lambda size: size.segments),
+)
+_REMOVED: tuple[tuple[str, str, Callable[[JournalState], int]], ...] = (
+    (
+        "tidegate_journal_removed_segments_total",
+        "Segments that retention has removed.",
+        lambda size: size.removed_segments,
+    ),
+    (
+        "tidegate_journal_removed_records_total",
+        "Records that retention has removed.",
+        lambda size: size.removed_records,
+    ),
+)
 
 
 def of_state(current: State, config: MetricsConfig, host: Host) -> Iterator[Metric]:
@@ -188,14 +204,7 @@ def _limits(current: State, since: float) -> Iterator[Metric]:
 
 
 def _journal(sizes: Sequence[JournalState]) -> Iterator[Metric]:
-    for name, text, size in (
-        ("bytes", "Size of the journal.", lambda j: j.bytes),
-        ("segments", "Segments of the journal.", lambda j: j.segments),
-    ):
-        yield gauge(f"tidegate_journal_{name}", text, (), (((), size(j)) for j in sizes))
-    for name, text, removed in (
-        ("segments", "Segments that retention has removed.", lambda j: j.removed_segments),
-        ("records", "Records that retention has removed.", lambda j: j.removed_records),
-    ):
-        full = f"tidegate_journal_removed_{name}_total"
-        yield _counted(full, text, (), (((), removed(j)) for j in sizes))
+    for name, text, value in _SIZES:
+        yield gauge(name, text, (), (((), value(size)) for size in sizes))
+    for name, text, value in _REMOVED:
+        yield _counted(name, text, (), (((), value(size)) for size in sizes))
