@@ -250,3 +250,7 @@ class PluginSpec(Generic[C]):
     """One sentence for `tidegate plugins`."""
     default: dict[str, object] = field(default_factory=dict)
     """The configuration used where the file gives none."""
+    replayable: bool = False
+    """A policy that takes nothing and reads nothing but the principal, the route, the betas
+    and what `tidegate.wire.outline` keeps of a request. `tidegate policy replay` asks it
+    again about what the journal tells; it counts what the others would have to say."""

@@ -144,10 +144,13 @@ class Shape(msgspec.Struct, frozen=True):
     """The request's shape without its content: what policies looked at."""
 
     max_tokens: int | None = None
+    """As it left, or would have left."""
     messages: int = 0
     tools: int = 0
     version: str | None = None
     betas: tuple[str, ...] = ()
+    outline: dict[str, Any] = {}
+    """The request as it came, without its content: `tidegate.wire.outline`."""
 
 
 class Intent(msgspec.Struct, frozen=True, tag_field="kind", tag="intent", kw_only=True):

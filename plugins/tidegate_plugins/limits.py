@@ -226,5 +226,6 @@ plugin: PluginSpec[Config] = PluginSpec(
     config=Config,
     open=_open,
     stage=Stage.AUTHORIZE,
+    replayable=True,
     summary="Caps max_tokens, thinking budgets, effort and task budgets, by model and team.",
 )

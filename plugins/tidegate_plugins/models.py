@@ -175,5 +175,6 @@ plugin: PluginSpec[Config] = PluginSpec(
     config=Config,
     open=_open,
     stage=Stage.AUTHORIZE,
+    replayable=True,
     summary="Allows models by exact id or glob, per team, wherever a request can name one.",
 )

@@ -164,3 +164,35 @@ async def test_a_secret_is_masked_and_all_else_stays(tmp_path: Path) -> None:
     assert record["edits"][0]["pointer"] == "/messages/0/content"
     assert secret.encode() not in journal
     assert secret[1:].encode() not in left
+
+
+# what the record keeps of a request
+
+
+CLAMPING = CHAIN.replace("max_tokens = 100", 'max_tokens = 100\nover = "clamp"')
+
+
+async def test_the_record_has_the_request_as_it_came_without_its_content(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "the secret plan"}]
+    asked = body(max_tokens=500, stream=False, messages=said, tools=[{"name": "mine"}])
+    refused = body(model="claude-c", messages=said, service_tier="standard_only")
+    key = with_key(KEY)
+    async with (
+        scripted_upstream(answer) as upstream,
+        gateway(tmp_path, upstream.url, CLAMPING) as gate,
+    ):
+        await ask(gate.port, post(asked, headers=key + b"anthropic-beta: a-1, b-2\r\n"))
+        await ask(gate.port, post(refused, headers=key))
+        await ask(gate.port, b"GET /v1/models/claude-c HTTP/1.1\r\nHost: x\r\n" + key + b"\r\n")
+        records = await gate.exchanges(3)
+        journal = b"".join(path.read_bytes() for path in tmp_path.glob("*.jsonl")).decode()
+    shapes = [record["shape"] for record in records]
+    assert shapes[0]["outline"] == {"model": "claude-a", "max_tokens": 500, "stream": False}
+    assert shapes[0]["max_tokens"] == 100
+    assert (shapes[0]["messages"], shapes[0]["tools"]) == (1, 1)
+    assert shapes[0]["betas"] == ["a-1", "b-2"]
+    assert shapes[1]["outline"] == {
+        "model": "claude-c", "max_tokens": 5, "service_tier": "standard_only",
+    }  # fmt: skip
+    assert shapes[2]["outline"] == {"model": "claude-c"}
+    assert "secret plan" not in journal

@@ -43,6 +43,7 @@ from tidegate.plugin import Answer
 from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
 from tidegate.wire.headers import Pair
+from tidegate.wire.outline import outline
 from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, Kind
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ class Handler:
         else:
             first = bodiless_request(ANONYMOUS, credential)
         course.asked = first.view.model
+        course.outline = outline(first.body.document)
         course.admission = admission = Admission(first)
         try:
             await admit(generation.chain, course.exchange, admission)

@@ -25,6 +25,7 @@ from tidegate.record import (
     Usage,
 )
 from tidegate.wire.meter import Reading
+from tidegate.wire.routes import Kind, Route
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class Course:
     principal: Principal | None = None
     asked: str | None = None
     """The model as the caller wrote it."""
+    outline: dict[str, Any] = field(default_factory=dict)
+    """The request as the caller wrote it, without its content."""
     dispatched: bool = False
     status: int | None = None
     outcome: str = "failed"
@@ -249,7 +252,13 @@ def _shape(course: Course) -> Shape:
         tools=view.tools,
         version=headers.get("anthropic-version"),
         betas=tuple(beta.strip() for beta in betas.split(",")) if betas else (),
+        outline=course.outline or _named(course.exchange.route),
     )
+
+
+def _named(route: Route) -> dict[str, Any]:
+    """Return the outline of a request without a body, which may name a model in its path."""
+    return {"model": route.path.rpartition("/")[2]} if route.kind is Kind.MODEL else {}
 
 
 def _sha256(digests: Digests | None) -> Sha256 | None:

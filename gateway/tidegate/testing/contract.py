@@ -144,7 +144,9 @@ class _Check:
     def _policy_check(self, policy: object, stage: Stage) -> PolicyCheck:
         cases = make_cases(self.credential, self.documents)
         hidden = content_secrets(self.credential)
-        return PolicyCheck(policy, stage, cases, hidden, self.held, self.problems)
+        return PolicyCheck(
+            policy, stage, cases, hidden, self.held, self.problems, self.spec.replayable
+        )
 
     @asynccontextmanager
     async def _open(self, state_dir: Path, config: Any, state: bytes) -> AsyncIterator[Any]:

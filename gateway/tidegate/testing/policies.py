@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tidegate.exchange import Request
 from tidegate.plugin import Admit, Answer, Decision, Refuse, Stage
 from tidegate.record import ExchangeRecord
 from tidegate.testing.cases import CANARY, Case
+from tidegate.testing.fakes import make_request
 from tidegate.testing.records import make_record
 from tidegate.testing.rules import decision_problems
 from tidegate.testing.steps import PATIENCE_S, cancel_at, patiently
+from tidegate.wire.outline import outline, restored
+from tidegate.wire.routes import GOVERNED_BODIES
 
 Held = Callable[[Any], float]
 """How much a policy has taken and not been charged for yet; for plugins that can tell."""
@@ -33,6 +37,7 @@ class PolicyCheck:
     secrets: Sequence[str]
     held: Held | None
     problems: list[str]
+    replayable: bool = False
 
     async def run(self) -> None:
         """Ask everything; problems are appended."""
@@ -43,6 +48,8 @@ class PolicyCheck:
         alone = [await self._ask(case) for case in self.cases]
         together = await self._ask_together()
         self._compare(alone, together)
+        if self.replayable:
+            await self._replay(alone)
         for case in self._first_of_each_kind():
             await self._cancel(case)
         if self._held() != idle:
@@ -106,6 +113,15 @@ class PolicyCheck:
             if one is not None and other is not None and _bare(one) != _bare(other):
                 self._add(case, "decides otherwise when asked about other requests meanwhile")
 
+    async def _replay(self, decisions: list[Decision | None]) -> None:
+        """Ask again about what the journal keeps of each request."""
+        for case, before in zip(self.cases, decisions, strict=True):
+            if case.exchange.route.kind not in GOVERNED_BODIES:
+                continue
+            after = await self._ask(replace(case, request=_outlined(case)))
+            if before is not None and after is not None and _outcome(before) != _outcome(after):
+                self._add(case, "is not replayable: decides otherwise on the request's outline")
+
     def _first_of_each_kind(self) -> list[Case]:
         kinds = {case.exchange.route.kind: case for case in reversed(self.cases)}
         return list(kinds.values())
@@ -152,6 +168,26 @@ class PolicyCheck:
 def _bare(decision: Decision) -> Decision:
     """The decision without its hold, which is another one each time."""
     return replace(decision, hold=None) if isinstance(decision, Admit) else decision
+
+
+def _outcome(decision: Decision) -> tuple[object, ...]:
+    """What a replay reports of a decision."""
+    if isinstance(decision, Refuse):
+        return decision.status, decision.rule
+    edited = isinstance(decision, Admit) and bool(decision.edits)
+    return decision.rule, isinstance(decision, Answer), edited
+
+
+def _outlined(case: Case) -> Request:
+    seen = case.request.view
+    kept = outline(case.request.body.document)
+    document = restored(kept, messages=seen.messages, tools=seen.tools)
+    return make_request(
+        document,
+        kind=case.exchange.route.kind,
+        principal=case.request.principal,
+        credential=case.request.credential,
+    )
 
 
 def _record_for(case: Case) -> ExchangeRecord:

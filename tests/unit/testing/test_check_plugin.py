@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -519,3 +519,23 @@ def test_broken_observers(methods, named):
 
 async def test_it_can_be_called_from_a_running_loop():
     check_plugin(policy(lambda *_: ADMIT))
+
+
+# replay
+
+
+def by_content(exchange, request):
+    return REFUSE if "Hello" in request.body.raw.decode() else ADMIT
+
+
+def by_model(exchange, request):
+    return REFUSE if request.body.document.get("model") == "m" else ADMIT
+
+
+def test_who_reads_content_is_not_replayable():
+    check_plugin(policy(by_content))
+    assert_broken(replace(policy(by_content), replayable=True), "not replayable")
+
+
+def test_who_reads_what_the_outline_keeps_is_replayable():
+    check_plugin(replace(policy(by_model), replayable=True))

@@ -1,0 +1,275 @@
+"""A request without its content: what policies ask about, and nothing that anybody wrote.
+
+An outline is itself a request of the Messages API. It keeps model ids, limits, the kinds of
+tools and blocks, the words of the API's own settings, and of addresses scheme and host; the
+rest is left out. A string that is none of these becomes `?`, so that it stays visible that
+something was there. It is what the journal keeps of a request, to decide on it again under
+another configuration (messages-api sheet, sections 2.1, 2.3, 2.5).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+Json = dict[str, Any]
+
+HIDDEN = "?"
+"""Stands for a string that is not kept. No model id, host or word of the API is written so."""
+
+MAX_ITEMS = 32
+"""Of each list. What is beyond is counted in the record, and not described."""
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,99}")
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def outline(document: Mapping[str, Any]) -> Json:
+    """Return the outline of a request's document. Costs some microseconds: it is for each."""
+    found: Json = {}
+    unknown = 0
+    for key, value in document.items():
+        if key in _CONTENT:
+            continue
+        keep = _KEPT.get(key)
+        if keep is not None:
+            found[key] = keep(value)
+        elif unknown < MAX_ITEMS:
+            unknown += 1
+            found[key if _KEY.fullmatch(key) else HIDDEN] = HIDDEN
+    messages = document.get("messages")
+    if type(messages) is list and (kept := _messages(messages)):
+        found["messages"] = kept
+    tools = document.get("tools")
+    if type(tools) is list and (kept := _tools(tools)):
+        found["tools"] = kept
+    return found
+
+
+def restored(kept: Mapping[str, Any], *, messages: int, tools: int) -> Json:
+    """Return a request that says what the outline says, with that many messages and tools.
+
+    What was left out is there again as a placeholder, so that a policy can be asked about it.
+    """
+    document = dict(kept)
+    document["messages"] = _padded(kept.get("messages"), messages, _MESSAGE)
+    if tools or "tools" in kept:
+        document["tools"] = _padded(kept.get("tools"), tools, _FUNCTION)
+    return document
+
+
+_MESSAGE = {"role": "user", "content": HIDDEN}
+_FUNCTION = {"name": HIDDEN, "input_schema": {"type": "object"}}
+
+
+def _padded(kept: Any, count: int, placeholder: Json) -> list[Json]:
+    items = list(kept) if type(kept) is list else []
+    return items + [placeholder] * (count - len(items))
+
+
+def origin(url: object) -> str:
+    """Return scheme, host and port of an address: where it leads, not what it carries."""
+    try:
+        parts = urlsplit(url if type(url) is str else "")
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:
+        return HIDDEN
+    if not host or not _WORD.fullmatch(host.strip("[]")):
+        return f"{parts.scheme}:" if parts.scheme else HIDDEN
+    return f"{parts.scheme}://{host}{port}"
+
+
+# single values
+
+
+def _word(value: object) -> Any:
+    if type(value) is str:
+        return value if _WORD.fullmatch(value) else HIDDEN
+    return _number(value)
+
+
+def _number(value: object) -> Any:
+    """Keep what is no text; of a container, only that it is one."""
+    if value is None or type(value) in (bool, int, float):
+        return value
+    return [] if type(value) is list else {} if type(value) is dict else HIDDEN
+
+
+def _model(value: object) -> Any:
+    """A model id may be longer than a word, and the record names it anyway."""
+    return value[:256] if type(value) is str else _number(value)
+
+
+class _Kept:
+    """The first items of a list, each once."""
+
+    __slots__ = ("_seen", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Json] = []
+        self._seen: set[bytes] = set()
+
+    def add(self, item: Json) -> None:
+        """Keep the item, unless there is the same already, or enough."""
+        if len(self.items) < MAX_ITEMS:
+            written = _encode(item)
+            if written not in self._seen:
+                self._seen.add(written)
+                self.items.append(item)
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+# tables, by key
+
+
+Keep = Callable[[object], Any]
+
+
+def _table(**kept: Keep) -> Keep:
+    """Return what keeps these keys of an object."""
+
+    def keep(value: object) -> Any:
+        if type(value) is not dict:
+            return _word(value)
+        return {key: kept[key](inner) for key, inner in value.items() if key in kept}
+
+    return keep
+
+
+def _array(keep: Keep) -> Keep:
+    """Return what keeps the items of an array."""
+
+    def keep_all(value: object) -> Any:
+        return [keep(i) for i in value[:MAX_ITEMS]] if type(value) is list else _word(value)
+
+    return keep_all
+
+
+_THINKING = _table(type=_word, budget_tokens=_number, display=_word)
+_OUTPUT_CONFIG = _table(
+    effort=_word,
+    task_budget=_table(type=_word, total=_number, remaining=_number),
+    format=_table(type=_word),
+)
+_CACHE_CONTROL = _table(type=_word, ttl=_word)
+_RUN = {
+    "model": _model,
+    "max_tokens": _number,
+    "thinking": _THINKING,
+    "output_config": _OUTPUT_CONFIG,
+    "speed": _word,
+}
+_TOOL = _table(
+    type=_word,
+    model=_model,
+    max_tokens=_number,
+    max_uses=_number,
+    allowed_domains=_array(_word),
+    blocked_domains=_array(_word),
+)
+_SOURCE = _table(type=_word, url=origin)
+_SKILLS = _table(skills=_array(_table(type=_word, skill_id=_word, version=_word)))
+
+
+def _container(value: object) -> Any:
+    """Keep which skills it has; its own id says nothing."""
+    return HIDDEN if type(value) is str else _SKILLS(value)
+
+
+_CONTENT = frozenset(("messages", "tools", "system", "metadata", "stop_sequences"))
+"""Top-level keys that are looked at apart, or that are content."""
+
+_KEPT: dict[str, Keep] = {
+    **_RUN,
+    "stream": _number,
+    "fallbacks": _array(_table(**_RUN, fallbacks=_array(_table(**_RUN)))),
+    "service_tier": _word,
+    "inference_geo": _word,
+    "cache_control": _CACHE_CONTROL,
+    "container": _container,
+    "mcp_servers": _array(_table(type=_word, url=origin)),
+    "tool_choice": _table(type=_word, disable_parallel_tool_use=_number),
+    "context_management": _table(edits=_array(_table(type=_word))),
+    "compaction": _table(type=_word),
+    "billing_policy": _table(type=_word, bill_to=_word),
+    "thread": _table(type=_word),
+    "temperature": _number,
+    "top_p": _number,
+    "top_k": _number,
+}
+
+
+# tools and blocks
+
+
+def _tools(tools: list[Any]) -> list[Json]:
+    """Leave the client's own functions out: their number is recorded, the rest is content."""
+    kept = _Kept()
+    for tool in tools:
+        if type(tool) is dict and ("model" in tool or tool.get("type", "custom") != "custom"):
+            kept.add(_TOOL(tool))
+    return kept.items
+
+
+_PLAIN = ("thinking", "redacted_thinking")
+"""Like `text` and `tool_use`, they say nothing beyond the conversation itself."""
+
+
+def _messages(messages: list[Any]) -> list[Json]:
+    """Return messages that stand for whatever is more than a conversation."""
+    kept, blocks = _Kept(), _Kept()
+    for message in messages:
+        if type(message) is not dict:
+            continue
+        content = message.get("content")
+        if type(content) is list:
+            _blocks(content, blocks)
+        if "output_config" in message:
+            config = _OUTPUT_CONFIG(message["output_config"])
+            kept.add({"role": _word(message.get("role")), "content": [], "output_config": config})
+    if blocks.items:
+        kept.items.append({"role": "user", "content": blocks.items})
+    return kept.items
+
+
+def _blocks(content: list[Any], kept: _Kept) -> None:
+    """Keep each kind of block that is more than text, once."""
+    for block in content:
+        if type(block) is not dict:
+            continue
+        kind = block.get("type")
+        if kind == "text" or kind == "tool_use":  # noqa: PLR1714 - twice as fast, for nearly all
+            continue
+        if kind == "tool_result":
+            inner = block.get("content")
+            if type(inner) is list:
+                _blocks(inner, kept)
+            continue
+        if kind in _PLAIN:
+            continue
+        kept.add(_block(block))
+        source = block.get("source")
+        inner = source.get("content") if type(source) is dict else None
+        if type(inner) is list:
+            _blocks(inner, kept)
+
+
+def _block(block: Json) -> Json:
+    kept: Json = {"type": _word(block.get("type"))}
+    if "source" in block:
+        kept["source"] = _SOURCE(block["source"])
+    tool = block.get("tool")
+    if type(tool) is dict:
+        kept["tool"] = {"type": _word(tool.get("type"))}
+        definition = tool.get("definition")
+        if type(definition) is dict:
+            kept["tool"]["definition"] = _TOOL(definition)
+    changes = block.get("tool_changes")
+    if type(changes) is list:
+        kept["tool_changes"] = [_block(c) for c in changes[:MAX_ITEMS] if type(c) is dict]
+    return kept
