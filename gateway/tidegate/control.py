@@ -53,6 +53,9 @@ class State(msgspec.Struct, frozen=True, tag="state"):
 
     ready: bool
     reasons: tuple[str, ...] = ()
+    """Why not."""
+    remarks: tuple[str, ...] = ()
+    """What is wrong all the same."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -91,6 +94,9 @@ class Condition(msgspec.Struct, frozen=True, tag="condition"):
     """Something that readiness depends on has changed: empty means well."""
 
     reason: str = ""
+    """Why the worker should get no traffic."""
+    remark: str = ""
+    """What is wrong without that."""
 
 
 Order = Load | Prepare | Commit | Discard | Stop | State

@@ -67,7 +67,7 @@ class Observatory:
             if isinstance(order, Load):
                 await self._reload(order)
             elif isinstance(order, State):
-                self._readiness = Readiness(order.ready, order.reasons)
+                self._readiness = Readiness(order.ready, order.reasons, order.remarks)
                 self._line.report(Shown(order.ready))
             elif isinstance(order, Stop):
                 return

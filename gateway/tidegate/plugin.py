@@ -95,6 +95,8 @@ class Answer:
     notes: tuple[Note, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     """Further `x-tidegate-*` response headers."""
+    hold: Hold | None = None
+    """Settled like that of an `Admit`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,11 @@ class Refuse:
     retry_after_s: int | None = None
     """Set where waiting helps; otherwise the client is told not to retry."""
     notes: tuple[Note, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    """`x-tidegate-*` response headers, such as what is left of a limit."""
+    hold: Hold | None = None
+    """Settled like that of an `Admit`: where the refusal has no effect, in shadow, what
+    was refused is used all the same."""
 
 
 Decision = Admit | Refuse | Answer
@@ -124,6 +131,37 @@ class Policy(Protocol):
 
     async def admit(self, exchange: Exchange, request: Request) -> Decision:
         """Decide. Raising, or taking longer than `timeout_s`, refuses the request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A number that a policy reports. The metrics show it as `tidegate_NAME`."""
+
+    name: str
+    """Lower case and underscores, with the unit: `quota_used_ratio`."""
+    labels: tuple[tuple[str, str], ...]
+    """Few values each: every combination is a series."""
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a policy is."""
+
+    healthy: bool = True
+    """False makes the gateway not ready if the policy's trouble refuses requests."""
+    message: str = ""
+    """What is wrong, for operators. Never content, never a credential."""
+    gauges: tuple[Gauge, ...] = ()
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A policy that also tells how it is."""
+
+    def report(self) -> Report:
+        """Return it at once, from memory. Called several times a second."""
         ...
 
 

@@ -218,6 +218,23 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchang
     """The answer's `anthropic-ratelimit-*-remaining` and `-limit` headers, if any."""
 
 
+class GaugeRecord(msgspec.Struct, frozen=True):
+    """A number that a policy reports."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class PolicyVitals(msgspec.Struct, frozen=True):
+    """How one policy of a worker is, where it can tell."""
+
+    plugin: str
+    healthy: bool
+    message: str = ""
+    gauges: tuple[GaugeRecord, ...] = ()
+
+
 class Vitals(msgspec.Struct, frozen=True, tag_field="kind", tag="vitals", kw_only=True):
     """How a worker is, every few seconds."""
 
@@ -238,6 +255,7 @@ class Vitals(msgspec.Struct, frozen=True, tag_field="kind", tag="vitals", kw_onl
     upstream_open: int
     reloads: int = 0
     reload_failures: int = 0
+    policies: tuple[PolicyVitals, ...] = ()
 
 
 class SegmentStart(msgspec.Struct, frozen=True, tag_field="kind", tag="segment", kw_only=True):

@@ -198,8 +198,9 @@ class Supervisor:
             case Failed():
                 child.problems = report.problems
             case Condition():
-                child.condition = report.reason
-                log.warning("%s: %s", child.name, report.reason or "well again")
+                child.condition, child.remark = report.reason, report.remark
+                said = "; ".join(filter(None, (report.reason, report.remark)))
+                log.warning("%s: %s", child.name, said or "well again")
 
     def _reap(self) -> None:
         for child, code in self._children.ended():
@@ -230,7 +231,8 @@ class Supervisor:
             reasons.append("the journal waits for its recovery")
         if self._draining:
             reasons.append("draining")
-        return State(not reasons, tuple(reasons))
+        remarks = [f"{child.name}: {child.remark}" for child in self._workers if child.remark]
+        return State(not reasons, tuple(reasons), tuple(remarks))
 
     # stopping
 

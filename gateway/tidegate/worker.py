@@ -34,6 +34,7 @@ from tidegate.control import (
 from tidegate.errors import ConfigError, JournalError, Problem
 from tidegate.http.app import DataPlane
 from tidegate.journal.writer import Writer
+from tidegate.pipeline.condition import condition_of, policy_vitals
 from tidegate.pipeline.generation import Generation, open_generation
 from tidegate.record import Vitals
 from tidegate.registry import resolve
@@ -59,7 +60,7 @@ class Worker:
         self._reloads = 0
         self._reload_failures = 0
         self._late_ms = 0.0
-        self._condition = ""
+        self._condition = Condition()
 
     async def run(self) -> int:
         """Serve until told to stop; return the exit code."""
@@ -78,7 +79,7 @@ class Worker:
             self._line.report(Failed((Problem("journal.dir", str(error)),)))
             return 3
         _settle_memory()
-        self._tell_condition(writer)
+        self._tell_condition(generation, writer)
         self._line.report(Ready(generation.digest))
         pulse = asyncio.get_running_loop().create_task(self._pulse(plane, writer), name="pulse")
         drain_s = await self._obey(plane)
@@ -149,16 +150,18 @@ class Worker:
             self._late_ms = max(self._late_ms, (loop.time() - before - TICK_S) * 1000)
             if writer.pending:
                 writer.retry()
-            self._tell_condition(writer)
-            if loop.time() >= due:
+            if self._tell_condition(plane.generation, writer) or loop.time() >= due:
                 due = loop.time() + VITALS_S
                 self._write_vitals(plane, writer)
 
-    def _tell_condition(self, writer: Writer) -> None:
-        condition = "the journal cannot be written" if writer.failing else ""
-        if condition != self._condition:
-            self._condition = condition
-            self._line.report(Condition(condition))
+    def _tell_condition(self, generation: Generation, writer: Writer) -> bool:
+        """Tell the supervisor how we are, if that has changed; return whether it has."""
+        condition = condition_of(generation.chain, journal_fails=writer.failing)
+        if condition == self._condition:
+            return False
+        self._condition = condition
+        self._line.report(condition)
+        return True
 
     def _write_vitals(self, plane: DataPlane, writer: Writer) -> None:
         vitals = Vitals(
@@ -175,6 +178,7 @@ class Worker:
             upstream_open=plane.pool.open,
             reloads=self._reloads,
             reload_failures=self._reload_failures,
+            policies=policy_vitals(plane.generation.chain),
         )
         self._late_ms = 0.0
         with contextlib.suppress(JournalError):

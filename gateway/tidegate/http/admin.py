@@ -48,6 +48,8 @@ class Readiness:
 
     ready: bool
     reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """What is wrong all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,11 @@ class AdminPort:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         readiness = self._sources.readiness()
+        said = (*readiness.reasons, *readiness.remarks)
         if readiness.ready:
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text="".join(f"{why}\n" for why in readiness.reasons))
+            said = ("ready", *said)
+        text = "".join(f"{line}\n" for line in said)
+        return web.Response(status=200 if readiness.ready else 503, text=text)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         try:

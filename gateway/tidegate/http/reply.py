@@ -28,6 +28,9 @@ REASONS = {
     504: "Gateway Timeout",
 }
 
+PATIENCE_S = 60
+"""SDKs wait this long by themselves. Beyond it some hang and others ignore what they are told."""
+
 
 class Refusal(Exception):
     """Ends an exchange before anything of an answer was sent.
@@ -125,10 +128,12 @@ def refusal_answer(refusal: Refusal, exchange_id: str) -> tuple[bytes, list[Pair
         (b"x-tidegate-id", encoded),
         (b"x-tidegate-origin", refusal.origin.encode()),
     ]
-    if decision.retry_after_s is not None:
-        fields.append((b"retry-after", b"%d" % decision.retry_after_s))
-    else:
+    wait_s = decision.retry_after_s
+    if wait_s is not None:
+        fields.append((b"retry-after", b"%d" % wait_s))
+    if wait_s is None or wait_s > PATIENCE_S:
         fields.append((b"x-should-retry", b"false"))
+    fields += [(name.encode(), value.encode()) for name, value in decision.headers]
     fields += refusal.headers
     return errors.envelope(decision.error_type, decision.message, exchange_id), fields
 

@@ -34,6 +34,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     ready: bool = False
     condition: str = ""
+    remark: str = ""
     """What keeps it from being well."""
     problems: tuple[Problem, ...] = ()
     """Why it could not start."""
@@ -80,7 +81,8 @@ class Children:
             pass_fds=child.descriptors,
         )
         child.process, child.started, child.restart_at = process, time.monotonic(), None
-        child.ready, child.condition, child.heard, child.unsent = False, "", b"", b""
+        child.ready, child.heard, child.unsent = False, b"", b""
+        child.condition = child.remark = ""
         if child not in self._all:
             self._all.append(child)
         for pipe in (process.stdin, process.stdout):

@@ -111,9 +111,9 @@ def _not_asked(link: Link) -> DecisionRecord:
 def _weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admission) -> Refuse | None:
     """Let the verdict take effect; return the refusal, if it is one."""
     decision = verdict.decision
+    if decision.hold is not None:
+        admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
     if isinstance(decision, Admit):
-        if decision.hold is not None:
-            admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
         admission.credential_consumed |= decision.consumes_credential
         return None if link.shadow else _apply(link, decision, exchange, admission)
     if isinstance(decision, Answer):

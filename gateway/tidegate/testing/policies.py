@@ -87,7 +87,7 @@ class PolicyCheck:
         return decision if isinstance(decision, Admit | Refuse | Answer) else None
 
     async def _settle(self, case: Case, decision: Decision | None) -> None:
-        hold = decision.hold if isinstance(decision, Admit) else None
+        hold = decision.hold if decision is not None else None
         if hold is None:
             return
         try:
@@ -99,8 +99,8 @@ class PolicyCheck:
         """Ask about every request at the same time, twice; return the first answers."""
         cases = [*self.cases, *self.cases]
         decisions = await asyncio.gather(*(self._decide(case) for case in cases))
-        admitted = [decision for decision in decisions if isinstance(decision, Admit)]
-        holds = [decision.hold for decision in admitted if decision.hold is not None]
+        made = [decision for decision in decisions if decision is not None]
+        holds = [decision.hold for decision in made if decision.hold is not None]
         if len({id(hold) for hold in holds}) != len(holds):
             self.problems.append("gives the same hold to two exchanges; each is settled once")
         await asyncio.gather(*map(self._settle, cases, decisions))
@@ -167,7 +167,7 @@ class PolicyCheck:
 
 def _bare(decision: Decision) -> Decision:
     """The decision without its hold, which is another one each time."""
-    return replace(decision, hold=None) if isinstance(decision, Admit) else decision
+    return replace(decision, hold=None)
 
 
 def _outcome(decision: Decision) -> tuple[object, ...]:

@@ -90,6 +90,9 @@ def decision_problems(
         yield f"returned {type(decision).__name__}, not Admit, Refuse or Answer"
         return
     yield from _note_problems(decision.notes)
+    yield from _header_problems(decision.headers)
+    if decision.hold is not None and not callable(getattr(decision.hold, "settle", None)):
+        yield "gives a hold without `settle`"
     said = list(_said(decision))
     for secret in secrets:
         if secret and any(secret in text for text in said):
@@ -122,11 +125,8 @@ def _admit_problems(decision: Admit, request: Request, stage: Stage) -> Iterator
         yield from _principal_problems(decision.principal, stage)
     if decision.consumes_credential and stage is not Stage.IDENTIFY:
         yield "consumes the credential, which only IDENTIFY policies may"
-    if decision.hold is not None and not callable(getattr(decision.hold, "settle", None)):
-        yield "gives a hold without `settle`"
     if not decision.evaluated and (decision.edits or decision.hold is not None):
         yield "has not evaluated the request, but takes or edits something"
-    yield from _header_problems(decision.headers)
     yield from edit_problems(request.body.raw, decision.edits)
 
 
@@ -139,7 +139,6 @@ def _answer_problems(decision: Answer, stage: Stage) -> Iterator[str]:
         yield "answers without naming the rule"
     if not _HEADER_VALUE.fullmatch(decision.content_type):
         yield "answers with a content type that is no header value"
-    yield from _header_problems(decision.headers)
 
 
 def _header_problems(headers: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -171,14 +170,14 @@ def _note_problems(notes: object) -> Iterator[str]:
 def _said(decision: Decision) -> Iterator[str]:
     """Every text of a decision that is recorded or sent back."""
     yield decision.rule
+    for header in decision.headers:
+        yield from header
     for note in decision.notes:
         if type(note) is Note:
             yield from (note.rule, note.verdict, note.pointer)
     if isinstance(decision, Refuse):
         yield from (decision.message, decision.error_type, decision.pointer)
         return
-    for header in decision.headers:
-        yield from header
     if isinstance(decision, Answer):
         yield decision.body.decode("utf-8", "replace")
         return
