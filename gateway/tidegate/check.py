@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from tidegate.clock import SystemClock
-from tidegate.config import Config, Upstream, read
+from tidegate.config import Config, read
 from tidegate.errors import ConfigError, Problem
 from tidegate.http.app import server_tls
 from tidegate.http.pool import upstream_tls
-from tidegate.pipeline.generation import open_plugin, upstream_credential
+from tidegate.pipeline.generation import open_plugin
+from tidegate.pipeline.targets import open_targets
 from tidegate.registry import Chosen, choose
 
 
@@ -36,22 +37,24 @@ def check(text: str | None) -> Config:
 def _check_secrets(config: Config) -> list[Problem]:
     found: list[Problem] = []
     try:
-        upstream_credential(config)
+        open_targets(config)
     except ConfigError as error:
         found += error.problems
     try:
         server_tls(config.listen)
     except ConfigError as error:
         found += error.problems
-    return found + _check_upstream_tls(config.upstream)
+    return found + _check_upstream_tls(config)
 
 
-def _check_upstream_tls(upstream: Upstream) -> list[Problem]:
-    try:
-        upstream_tls(upstream)
-    except (OSError, ssl.SSLError) as error:
-        return [Problem("upstream.ca_file", f"cannot be used: {error}")]
-    return []
+def _check_upstream_tls(config: Config) -> list[Problem]:
+    found = []
+    for path, upstream in config.upstream_paths:
+        try:
+            upstream_tls(upstream)
+        except (OSError, ssl.SSLError) as error:
+            found.append(Problem(f"{path}.ca_file", f"cannot be used: {error}"))
+    return found
 
 
 async def _open_each(config: Config, chosen: list[Chosen]) -> list[Problem]:

@@ -68,6 +68,12 @@ class Admit:
     consumes_credential: bool = False
     """IDENTIFY policies: what the caller presented is a key of this gateway, and must never
     be sent upstream."""
+    forwards_credential: bool = False
+    """IDENTIFY policies: what the caller presented is for the upstream to judge. The request
+    leaves with that or not at all, never with a credential of the gateway's."""
+    consumes_headers: frozenset[str] = frozenset()
+    """IDENTIFY policies: names in lower case of request headers that tell this gateway who is
+    calling, and must never be sent upstream."""
     hold: Hold | None = None
     notes: tuple[Note, ...] = ()
     rule: str = ""
@@ -261,7 +267,7 @@ class Host:
     """Where this deployment keeps state (the journal's directory). Created, writable."""
     worker: int = 0
     forwards_credential: bool = False
-    """The caller's own credential is what the upstream is sent (`upstream.credential`)."""
+    """There is an upstream that is sent the caller's own credential (`upstream.credential`)."""
     state: bytes = field(default=b"", repr=False)
     """Observers: what the last `flush` before this start returned."""
     info: tuple[tuple[str, str], ...] = ()

@@ -165,6 +165,7 @@ class Intent(msgspec.Struct, frozen=True, tag_field="kind", tag="intent", kw_onl
     principal: PrincipalRecord
     model: ModelRecord
     stream: bool
+    upstream: str | None = None
     client: ClientRecord
     trace: TraceRecord
     edits: tuple[EditRecord, ...] = ()
@@ -186,6 +187,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchang
     """`messages`, `count_tokens`, `models`, `model`, `probe`, `options` or `none`."""
     model: ModelRecord = ModelRecord()
     stream: bool = False
+    upstream: str | None = None
+    """Name of the upstream that it was sent to; null if it did not come to that."""
     status: int | None = None
     """As sent to the client; null if nothing was."""
     outcome: str

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from tidegate.config import Config, Flags, Plugin, convert, is_loopback, read
+from tidegate.config import Config, Flags, Plugin, is_loopback, read
 from tidegate.errors import ConfigError, Problem
 from tidegate.plugin import PluginConfig, PluginSpec, Stage
+from tidegate.tables import convert
 
 GROUP = "tidegate.plugins"
 

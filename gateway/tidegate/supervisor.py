@@ -154,8 +154,9 @@ class Supervisor:
         host, port = self._listeners[0].getsockname()[:2]
         scheme = "https" if self._config.listen.tls_cert else "http"
         shown = f"[{host}]" if ":" in host else host
+        where = ", ".join(upstream.url for upstream in self._config.targets)
         self._announce(
-            f"tidegate serves {scheme}://{shown}:{port} → {self._config.upstream.url}\n"
+            f"tidegate serves {scheme}://{shown}:{port} → {where}\n"
             f"  admin    http://{self._config.admin.host}:{self._admin_port}/metrics  /readyz  /healthz\n"
             f"  journal  {self._directory}\n"
             f"  try      ANTHROPIC_BASE_URL={scheme}://{shown}:{port}"

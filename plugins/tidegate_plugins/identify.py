@@ -100,7 +100,8 @@ class Identify:
         if known is not None:
             return self._admit_key(known, exchange.peer)
         if self._secret is not None and not credential.value.startswith(KEY_PREFIX):
-            return Admit(principal=self._pseudonym(credential, self._secret), rule="forward")
+            principal = self._pseudonym(credential, self._secret)
+            return Admit(principal=principal, forwards_credential=True, rule="forward")
         return _refuse(
             "unknown_key",
             "this gateway does not know the key: check that it is complete, "

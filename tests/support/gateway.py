@@ -64,7 +64,12 @@ def read_records(directory: Path, kind: str) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def gateway(
-    directory: Path, upstream: str, toml: str = "", *, send_buffer_bytes: int = 0, **listen: Any
+    directory: Path,
+    upstream: str | None,
+    toml: str = "",
+    *,
+    send_buffer_bytes: int = 0,
+    **listen: Any,
 ) -> AsyncGenerator[Gateway, None]:
     """Run a data plane that forwards to `upstream`; `toml` adds to its configuration.
 
@@ -72,9 +77,10 @@ async def gateway(
     """
     flags = {
         "listen": {"port": 0, **listen},
-        "upstream": {"url": upstream},
         "journal": {"dir": str(directory)},
     }
+    if upstream is not None:
+        flags["upstream"] = {"url": upstream}
     config, chosen = resolve(toml, flags)
     clock = SystemClock()
     directory.mkdir(parents=True, exist_ok=True)

@@ -56,9 +56,9 @@ class DataPlane:
         return self.handler.serving.generation
 
     @property
-    def pool(self) -> Pool:
-        """The current generation's connections."""
-        return self.handler.serving.pool
+    def pools(self) -> list[Pool]:
+        """The current generation's connections, a pool for each upstream."""
+        return list(self.handler.serving.pools.values())
 
     async def listen(self, listener: socket.socket, listen: Listen) -> None:
         """Begin to accept on a bound socket.
@@ -109,9 +109,10 @@ class DataPlane:
 
 
 def _serving(generation: Generation) -> Serving:
-    pool = Pool(generation.config.upstream)
-    generation.stack.push_async_callback(pool.close)
-    return Serving(generation, pool)
+    pools = {target.name: Pool(target.config) for target in generation.targets}
+    for pool in pools.values():
+        generation.stack.push_async_callback(pool.close)
+    return Serving(generation, pools)
 
 
 def server_tls(listen: Listen) -> ssl.SSLContext | None:

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -24,7 +25,7 @@ from tidegate.http.request import (
     no_exchange,
     read_body,
 )
-from tidegate.http.sending import credential_pair, own_headers, upstream_head
+from tidegate.http.sending import own_headers, request_head, target_of
 from tidegate.http.upstream import UpstreamError
 from tidegate.journal.writer import Writer
 from tidegate.pipeline import conclude
@@ -39,6 +40,7 @@ from tidegate.pipeline.admission import (
 from tidegate.pipeline.conclude import Course, Digests
 from tidegate.pipeline.generation import Generation
 from tidegate.pipeline.ledger import Ledger
+from tidegate.pipeline.targets import Target
 from tidegate.plugin import Answer
 from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
@@ -54,7 +56,8 @@ class Serving:
     """What new exchanges run under: a generation, and its connections."""
 
     generation: Generation
-    pool: Pool
+    pools: Mapping[str, Pool]
+    """By the upstream's name."""
 
 
 class Handler:
@@ -172,14 +175,18 @@ class Handler:
         kind = course.exchange.route.kind
         if admission.edits and not still_says(body, admission.request.view, kind):
             raise refuse(500, "the edited request is not what was approved", "final_check")
+        target = target_of(generation.targets, course, admission)
+        if course.digests is not None:
+            course.digests.request_out = hashlib.sha256(body).hexdigest()
         await self._intend(course, generation, len(body))
-        relay = self._relay(request, course, generation)
+        relay = self._relay(request, course, target)
+        pool = serving.pools[target.name]
         try:
-            connection = serving.pool.reuse()
+            connection = pool.reuse()
             if connection is None:
-                connection = await serving.pool.connect()
+                connection = await pool.connect()
             course.at.connected = time.monotonic_ns()
-            head = self._upstream_head(request, course, serving, body)
+            head = request_head(request.raw_headers, course, admission, target, pool)
             course.at.dispatched = time.monotonic_ns()
             _attach(request, relay)
             await relay.run(connection, head, body)
@@ -206,37 +213,19 @@ class Handler:
             )
             raise refuse(503, message, "journal", retry_after_s=5) from None
 
-    def _relay(self, request: web.BaseRequest, course: Course, generation: Generation) -> Relay:
+    def _relay(self, request: web.BaseRequest, course: Course, target: Target) -> Relay:
         transport = request.transport
         if transport is None:
             raise asyncio.CancelledError  # the client left while its request was admitted
-        upstream = generation.config.upstream
         return Relay(
             transport,
             course,
             own_headers=own_headers(course),
             http10=request.version < (1, 1),
             keep_alive=request.keep_alive and not self.draining,
-            first_byte_timeout_s=upstream.first_byte_timeout_s,
-            idle_timeout_s=upstream.idle_timeout_s,
-        )
-
-    def _upstream_head(
-        self, request: web.BaseRequest, course: Course, serving: Serving, body: bytes
-    ) -> bytes:
-        generation, pool = serving.generation, serving.pool
-        if course.digests is not None:
-            course.digests.request_out = hashlib.sha256(body).hexdigest()
-        route = course.exchange.route
-        consumed = course.admission is not None and course.admission.credential_consumed
-        target = (pool.prefix + route.target).encode("utf-8", "surrogateescape")
-        start = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), target, pool.authority)
-        return upstream_head(
-            request.raw_headers,
-            start,
-            credential=credential_pair(generation),
-            forward=not consumed,
-            length=len(body) if route.kind in GOVERNED_BODIES else None,
+            first_byte_timeout_s=target.config.first_byte_timeout_s,
+            idle_timeout_s=target.config.idle_timeout_s,
+            usage=target.profile.usage,
         )
 
     def _upstream_failed(self, course: Course, relay: Relay, error: UpstreamError) -> Written:

@@ -5,8 +5,8 @@ import ssl
 from collections import deque
 from urllib.parse import urlsplit
 
-from tidegate.config import Upstream
 from tidegate.http.upstream import Connection, UpstreamError
+from tidegate.upstreams import Upstream
 
 
 class Pool:

@@ -20,7 +20,7 @@ from tidegate.wire.meter import Meter, SilentMeter, meter_for
 class Relay:
     """Receives one answer and passes it on."""
 
-    __slots__ = ("_again", "_at", "_client", "_connection", "_course", "_done", "_first", "_framing", "_http10", "_idle_s", "_last_ns", "_loop", "_meter", "_own", "_paused", "_timer", "_wait_s", "keep_alive")  # fmt: skip
+    __slots__ = ("_again", "_at", "_client", "_connection", "_course", "_done", "_first", "_framing", "_http10", "_idle_s", "_last_ns", "_loop", "_meter", "_own", "_paused", "_timer", "_usage", "_wait_s", "keep_alive")  # fmt: skip
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Relay:
         keep_alive: bool,
         first_byte_timeout_s: float,
         idle_timeout_s: float,
+        usage: str = "cumulative",
     ) -> None:
         self.keep_alive = keep_alive and not http10
         self._client = client
@@ -41,6 +42,7 @@ class Relay:
         self._http10 = http10
         self._wait_s = first_byte_timeout_s
         self._idle_s = idle_timeout_s
+        self._usage = usage
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._connection: Connection | None = None
@@ -91,7 +93,7 @@ class Relay:
         course.status = answer.status
         course.upstream_request_id = answer.request_id
         course.upstream_limits = answer.limits
-        self._meter = meter_for(answer.content_type, answer.content_encoding)
+        self._meter = meter_for(answer.content_type, answer.content_encoding, self._usage)
         self._first = self._client_head(answer, framing)
         if not more:
             self._write(b"")

@@ -1,11 +1,76 @@
-"""The head that goes upstream, and the headers of our own that go back."""
+"""The way upstream: which one, with which credential, under which head."""
 
 from collections.abc import Sequence
 
+from tidegate.http.pool import Pool
+from tidegate.http.reply import refuse
+from tidegate.pipeline.admission import Admission
 from tidegate.pipeline.conclude import Course
-from tidegate.pipeline.generation import Generation
+from tidegate.pipeline.targets import Target, choose, header_of, model_of
 from tidegate.wire import headers
 from tidegate.wire.headers import Pair
+from tidegate.wire.routes import GOVERNED_BODIES
+
+VERSION = b"anthropic-version"
+
+
+def target_of(targets: Sequence[Target], course: Course, admission: Admission) -> Target:
+    """Return the upstream that an admitted request goes to, and note it in its course.
+
+    Raises:
+        Refusal: there is none for it, or it can't be asked that.
+    """
+    exchange, request = course.exchange, admission.request
+    target = choose(targets, exchange, request)
+    if target is None:
+        message = f"model: {model_of(exchange, request) or 'none'} is served by no upstream here"
+        raise refuse(404, message, "no_upstream", pointer="/model")
+    if not target.has(exchange.route.kind):
+        message = f"{exchange.route.path} does not exist at the upstream `{target.name}`"
+        raise refuse(404, message, "endpoint")
+    if admission.credential_forwarded and target.credential(request.principal.team) is not None:
+        message = f"the upstream `{target.name}` is for callers with a key of this gateway"
+        raise refuse(401, message, "credential_not_forwarded")
+    if target.profile.version_policy == "required" and not exchange.headers.get(VERSION.decode()):
+        raise refuse(400, "anthropic-version: header is required", "version")
+    course.upstream = target.name
+    return target
+
+
+def credential_for(target: Target, admission: Admission) -> tuple[Pair | None, bool]:
+    """Return the credential to send, and whether in its place the caller's headers go as they are.
+
+    A key of this gateway goes nowhere. Where an upstream takes a credential in one form only,
+    the caller's is put into that form.
+    """
+    own = target.credential(admission.request.principal.team)
+    if own is not None or admission.credential_consumed:
+        return own, False
+    presented, form = admission.request.credential, target.profile.auth_header
+    if presented is None or form is None or presented.form == "authorization":
+        return None, True
+    return header_of(form, presented.value), False
+
+
+def request_head(
+    pairs: Sequence[Pair],
+    course: Course,
+    admission: Admission,
+    target: Target,
+    pool: Pool,
+) -> bytes:
+    """Return the head of an admitted request as its upstream gets it."""
+    route, profile = course.exchange.route, target.profile
+    path = (pool.prefix + route.target).encode("utf-8", "surrogateescape")
+    credential, forward = credential_for(target, admission)
+    return upstream_head(
+        versioned(pairs, profile.version_policy, profile.api_version),
+        b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), path, pool.authority),
+        credential=credential,
+        forward=forward,
+        length=len(admission.request.body.raw) if route.kind in GOVERNED_BODIES else None,
+        consumed=admission.consumed_headers,
+    )
 
 
 def upstream_head(
@@ -15,14 +80,17 @@ def upstream_head(
     credential: Pair | None,
     forward: bool,
     length: int | None,
+    consumed: frozenset[str] = frozenset(),
 ) -> bytes:
     """Return the request head for the upstream: all end-to-end headers, in their order.
 
     `start` is the request line with Host. `credential` replaces whatever the caller sent;
     without one the caller's own goes, if it is to `forward`: a key of this gateway is not.
-    `length` is that of the body, if there is one.
+    `length` is that of the body, if there is one. `consumed` are headers for the gateway alone.
     """
     stop, private = headers.REQUEST_STOP, headers.NO_OPTIONS
+    if consumed:
+        stop = stop.union(name.encode() for name in consumed)
     forward = forward and credential is None
     kept: list[Pair] = []
     for pair in pairs:
@@ -44,14 +112,15 @@ def upstream_head(
     return start + headers.encode(kept) + b"\r\n"
 
 
-def credential_pair(generation: Generation) -> Pair | None:
-    """Return the gateway's own credential as the upstream wants it, if it has one."""
-    secret = generation.credential
-    if secret is None:
-        return None
-    if generation.config.upstream.auth_header == "x-api-key":
-        return b"x-api-key", secret.encode()
-    return b"authorization", b"Bearer " + secret.encode()
+def versioned(pairs: Sequence[Pair], policy: str, version: str) -> Sequence[Pair]:
+    """Return the request's headers with `anthropic-version` as the upstream's profile wants it."""
+    if policy == "forced":
+        pairs = [pair for pair in pairs if pair[0].lower() != VERSION]
+    elif policy != "added" or any(
+        name.lower() == VERSION and value.strip() for name, value in pairs
+    ):
+        return pairs
+    return [*pairs, (VERSION, version.encode())]
 
 
 def own_headers(course: Course) -> list[Pair]:

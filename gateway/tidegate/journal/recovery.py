@@ -193,6 +193,7 @@ def _lost(intent: Intent, now: float) -> ExchangeRecord:
         route=intent.route,
         model=intent.model,
         stream=intent.stream,
+        upstream=intent.upstream,
         outcome="worker_lost",
         dispatched=True,
         edits=intent.edits,

@@ -28,6 +28,9 @@ class Admission:
     edits: list[EditRecord] = field(default_factory=list)
     headers: list[tuple[str, str]] = field(default_factory=list)
     credential_consumed: bool = False
+    credential_forwarded: bool = False
+    """It leaves with the caller's own credential or not at all."""
+    consumed_headers: frozenset[str] = frozenset()
     refusal: Refuse | None = None
     refused_by: RefusedBy | None = None
     answer: Answer | None = None
@@ -115,6 +118,7 @@ def _weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admissio
         admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
     if isinstance(decision, Admit):
         admission.credential_consumed |= decision.consumes_credential
+        admission.consumed_headers |= decision.consumes_headers
         return None if link.shadow else _apply(link, decision, exchange, admission)
     if isinstance(decision, Answer):
         if not link.shadow and admission.answer is None:
@@ -145,6 +149,7 @@ def _apply(link: Link, decision: Admit, exchange: Exchange, admission: Admission
     request = admission.request
     if decision.principal is not None:
         request = replace(request, principal=decision.principal)
+        admission.credential_forwarded = decision.forwards_credential
     if decision.edits:
         try:
             request = _edited(link, request, decision.edits, exchange.route.kind)

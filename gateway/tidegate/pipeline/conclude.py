@@ -69,6 +69,8 @@ class Course:
     outline: dict[str, Any] = field(default_factory=dict)
     """The request as the caller wrote it, without its content."""
     dispatched: bool = False
+    upstream: str | None = None
+    """Name of the upstream that it goes to."""
     status: int | None = None
     outcome: str = "failed"
     refused_by: RefusedBy | None = None
@@ -99,6 +101,7 @@ def intent_of(course: Course, request_out: int) -> Intent:
         principal=_principal(course),
         model=_model(course, None),
         stream=admission.request.view.stream if admission is not None else False,
+        upstream=course.upstream,
         client=_client(exchange),
         trace=_trace(exchange),
         edits=tuple(admission.edits) if admission is not None else (),
@@ -119,6 +122,7 @@ def record_of(course: Course) -> ExchangeRecord:
         route=exchange.route.kind.value,
         model=_model(course, reading.model),
         stream=view.stream if view is not None else False,
+        upstream=course.upstream,
         status=course.status,
         outcome=course.outcome,
         dispatched=course.dispatched,
@@ -150,6 +154,8 @@ def outcome_of(course: Course) -> str:
         return "upstream_error"
     if reading is not None and reading.error_event:
         return "upstream_error_event"
+    if reading is not None and reading.error_type is not None:
+        return "upstream_error"  # some providers send their errors with 200
     if reading is not None and not reading.complete and reading.stopped is None:
         course.error = "the stream ended without its closing event"
         return "upstream_cut"

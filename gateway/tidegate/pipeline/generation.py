@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 from tidegate import __version__
 from tidegate.clock import Clock
-from tidegate.config import Config, SecretReference, read_secret
+from tidegate.config import Config
 from tidegate.errors import ConfigError, PluginError, Problem
 from tidegate.pipeline.host import Link
+from tidegate.pipeline.targets import Target, open_targets
 from tidegate.plugin import Host, Policy
 from tidegate.registry import Chosen
 
@@ -20,16 +20,20 @@ log = logging.getLogger(__name__)
 
 
 class Generation:
-    """One opened configuration: its chain, its upstream credential, and who still uses it."""
+    """One opened configuration: its chain, its upstreams, and who still uses it."""
 
     def __init__(
-        self, config: Config, chain: tuple[Link, ...], credential: str | None, stack: AsyncExitStack
+        self,
+        config: Config,
+        chain: tuple[Link, ...],
+        targets: tuple[Target, ...],
+        stack: AsyncExitStack,
     ) -> None:
         self.config = config
         self.digest = config.digest
         self.chain = chain
-        self.credential = credential
-        """The gateway's own upstream credential; None where the caller's is forwarded."""
+        self.targets = targets
+        """The upstreams, in the order in which they are tried."""
         self.stack = stack
         """What is to be closed with it; others may add their part."""
         self.leases = 0
@@ -64,24 +68,12 @@ async def open_generation(
     Raises:
         ConfigError: one of them cannot be opened; those before it are closed again.
     """
-    credential = upstream_credential(config)
+    targets = open_targets(config)
     async with AsyncExitStack() as stack:
         policies = [link for link in chosen if link.spec.stage is not None]
         chain = [await _open_policy(link, config, stack, clock, worker) for link in policies]
-        return Generation(config, tuple(chain), credential, stack.pop_all())
+        return Generation(config, tuple(chain), targets, stack.pop_all())
     raise AssertionError("unreachable")  # the stack suppresses nothing
-
-
-def upstream_credential(config: Config) -> str | None:
-    """Return the gateway's own credential for the upstream, if it has one.
-
-    Raises:
-        ConfigError: the environment variable or file does not hold it.
-    """
-    reference = config.upstream.credential
-    if not isinstance(reference, SecretReference):
-        return None
-    return read_secret(reference, "upstream.credential", os.environ)
 
 
 async def _open_policy(
@@ -125,7 +117,7 @@ async def open_plugin(
         spawn=tasks.spawn,
         state_dir=state_dir,
         worker=worker,
-        forwards_credential=not isinstance(config.upstream.credential, SecretReference),
+        forwards_credential=any(upstream.forwards for upstream in config.targets),
         info=(("version", __version__), ("config", config.digest)),
         **given,
     )

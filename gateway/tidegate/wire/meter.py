@@ -24,7 +24,7 @@ class Reading(msgspec.Struct, frozen=True):
     usage: dict[str, Any] | None = None
     """The API's own usage object, merged over the stream; null where there was none."""
     source: str = "none"
-    """`final` only if the closing numbers were seen."""
+    """`final` only if the closing numbers were seen; `none` also where all of them are 0."""
     complete: bool = True
     """False for a stream that ended without `message_stop`, `error` or a JSON that broke off."""
     model: str | None = None
@@ -59,6 +59,29 @@ def merge(usage: dict[str, Any], newer: dict[str, Any]) -> None:
     The numbers are cumulative: they replace, they never add. Null never erases.
     """
     usage.update({key: value for key, value in newer.items() if value is not None})
+
+
+def add(usage: dict[str, Any], newer: dict[str, Any]) -> None:
+    """Add a later usage object to `usage`, for providers whose numbers are increments."""
+    for key, value in newer.items():
+        known = usage.get(key)
+        if type(value) is int and type(known) is int:
+            usage[key] = known + value
+        elif value is not None:
+            usage[key] = value
+
+
+_COUNTED = (
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+)
+
+
+def counted(usage: dict[str, Any] | None) -> bool:
+    """Whether a usage object counts anything: some providers send one that is all zeros."""
+    return usage is not None and any(usage.get(key) for key in _COUNTED)
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -115,14 +138,16 @@ _READ = frozenset(
 class StreamMeter:
     """Reads a stream of server-sent events."""
 
-    __slots__ = ("_broken", "_closing", "_decoder", "_ended", "_error", "_events", "_model", "_stop", "_usage", "first_token")  # fmt: skip
+    __slots__ = ("_broken", "_closed", "_closing", "_decoder", "_ended", "_error", "_events", "_model", "_stop", "_take_in", "_usage", "first_token")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, increments: bool = False) -> None:
         self.first_token = False
+        self._take_in = add if increments else merge
         self._decoder = sse.Decoder()
         self._events = 0
         self._usage: dict[str, Any] | None = None
         self._closing = False  # a message_delta with a stop reason has been seen
+        self._closed = False  # and it, or one before it, held usage
         self._ended = False  # message_stop has been seen
         self._model: str | None = None
         self._stop: str | None = None
@@ -146,10 +171,10 @@ class StreamMeter:
     def finish(self) -> Reading:
         for event in self._decoder.finish():
             self._read(event)
-        final = self._usage is not None and self._closing
+        final = self._closing and self._closed
         return Reading(
             usage=self._usage,
-            source="final" if final else "partial" if self._usage is not None else "none",
+            source="none" if not counted(self._usage) else "final" if final else "partial",
             complete=self._ended or self._error is not None,
             model=self._model,
             stop_reason=self._stop,
@@ -202,7 +227,8 @@ class StreamMeter:
     def _close(self, payload: _Payload) -> None:
         if payload.usage is not None:
             self._usage = self._usage if self._usage is not None else {}
-            merge(self._usage, payload.usage)
+            self._take_in(self._usage, payload.usage)
+            self._closed = True
         if payload.delta is not None and payload.delta.stop_reason is not None:
             self._stop = payload.delta.stop_reason
             self._closing = True
@@ -235,7 +261,7 @@ class JsonMeter:
         error = answer.error.type if answer.error is not None else None
         return Reading(
             usage=answer.usage,
-            source="final" if answer.usage is not None else "none",
+            source="final" if counted(answer.usage) else "none",
             model=answer.model,
             stop_reason=answer.stop_reason,
             error_type=error,
@@ -295,12 +321,15 @@ class InflatingMeter:
         return msgspec.structs.replace(reading, stopped=self._stopped or reading.stopped)
 
 
-def meter_for(content_type: str, coding: str) -> Meter:
-    """Return the meter for an answer with these `Content-Type` and `Content-Encoding` values."""
+def meter_for(content_type: str, coding: str, usage: str = "cumulative") -> Meter:
+    """Return the meter for an answer with these `Content-Type` and `Content-Encoding` values.
+
+    `usage` tells how the numbers in a stream are meant (`tidegate.wire.profiles`).
+    """
     media = content_type.partition(";")[0].strip().lower()
     meter: Meter
     if media == "text/event-stream":
-        meter = StreamMeter()
+        meter = StreamMeter(increments=usage == "increments")
     elif media == "application/json" or media.endswith("+json"):
         meter = JsonMeter()
     else:
