@@ -42,6 +42,12 @@ class Journal(Table, frozen=True):
     durability: Literal["process", "fsync"] = "process"
     on_failure: Literal["refuse", "admit"] = "refuse"
     digests: bool = False
+    retain_days: float = 90
+    """How long sealed segments are kept; 0: for ever."""
+    retain_bytes: int = 10 * 1024 * MIB
+    """How much is kept on disk, the oldest goes first; 0: everything."""
+    min_free_bytes: int = 64 * MIB
+    """What is to be left free on the file system, at most 5 % of it; 0: nothing."""
 
 
 class Plugin(Table, frozen=True):
@@ -145,6 +151,7 @@ def _check(config: Config) -> list[Problem]:
     for index, upstream in enumerate(config.upstreams):
         found += check_upstream(upstream, f"upstreams[{index}]")
     found += _check_listen(config)
+    found += _check_journal(config.journal)
     names = [plugin.label for plugin in config.plugins]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -171,6 +178,12 @@ def _check_targets(config: Config) -> list[Problem]:
         elif not upstream.teams and not upstream.models:
             everything = upstream.name
     return found
+
+
+def _check_journal(journal: Journal) -> list[Problem]:
+    limits = ("retain_days", "retain_bytes", "min_free_bytes")
+    negative = [key for key in limits if getattr(journal, key) < 0]
+    return [Problem(f"journal.{key}", "must be 0 (no limit) or more") for key in negative]
 
 
 def _check_listen(config: Config) -> list[Problem]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,9 +16,10 @@ from tidegate.clock import Clock
 from tidegate.config import Config
 from tidegate.errors import ConfigError, Problem, Unavailable, place_of
 from tidegate.journal.checkpoint import Checkpoint, load, save
-from tidegate.journal.reader import Tail
+from tidegate.journal.cursor import Cursor
+from tidegate.journal.keeper import Keeper
 from tidegate.pipeline.generation import open_plugin
-from tidegate.plugin import Browsable, JournalState, Observer, ObserverLag, Scrapable
+from tidegate.plugin import Browsable, Observer, ObserverLag, Scrapable
 from tidegate.record import decode
 from tidegate.registry import Chosen
 
@@ -40,24 +40,22 @@ PLUGIN_ERRORS = (Exception, SystemExit, asyncio.CancelledError)
 """Whatever a plugin may raise, as long as it is about the plugin alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What an observer may ask its host about the journal."""
-
-    lags: Callable[[], Sequence[ObserverLag]] = tuple
-    journal: Callable[[], JournalState] = JournalState
-
-
 class Follower:
     """Feeds one observer from where it was left."""
 
     def __init__(
-        self, link: Chosen, config: Config, clock: Clock, outlook: Outlook = Outlook()
+        self,
+        link: Chosen,
+        config: Config,
+        clock: Clock,
+        keeper: Keeper,
+        lags: Callable[[], Sequence[ObserverLag]],
     ) -> None:
         self._link = link
         self._config = config
         self._clock = clock
-        self._outlook = outlook
+        self._keeper = keeper
+        self._lags = lags
         self._directory = Path(config.journal.dir)
         self._name = link.plugin.label
         self._thread: threading.Thread | None = None
@@ -70,13 +68,11 @@ class Follower:
         self._observer: object = None
         self._caught_up = False
         self._left = False
-        self._tail: Tail | None = None
-        self._unsafe = 0
-        self._safe_at = clock.now()
+        self._cursor: Cursor | None = None
 
     def again(self) -> "Follower":
         """Return a new follower for the same observer."""
-        return Follower(self._link, self._config, self._clock, self._outlook)
+        return Follower(self._link, self._config, self._clock, self._keeper, self._lags)
 
     @property
     def scrapable(self) -> Scrapable | None:
@@ -89,10 +85,8 @@ class Follower:
         Raises:
             OSError: the journal cannot be listed.
         """
-        tail, unsafe = self._tail, self._unsafe
-        behind = tail.lag_bytes() if tail is not None else 0
-        late = max(0.0, self._clock.now() - self._safe_at) if behind or unsafe else 0.0
-        return ObserverLag(observer=self._name, bytes=behind, records=unsafe, seconds=late)
+        cursor = self._cursor
+        return ObserverLag(observer=self._name) if cursor is None else cursor.lag(self._name)
 
     @property
     def browsable(self) -> Browsable | None:
@@ -182,8 +176,8 @@ class Follower:
             observer = await open_plugin(
                 *(self._link, self._config, stack, self._clock),
                 state=checkpoint.state,
-                lags=self._outlook.lags,
-                journal=self._outlook.journal,
+                lags=self._lags,
+                journal=self._keeper.state,
             )
             if not isinstance(observer, Observer):
                 message = "has no stage but opens no observer: it lacks `on_record` or `flush`"
@@ -191,45 +185,40 @@ class Follower:
             self._observer = observer
             if not self._opened.done():
                 self._opened.set_result(None)
-            self._tail, self._unsafe = Tail(self._directory, checkpoint.position), 0
-            await self._feed(observer, self._tail, path)
+            self._cursor = Cursor(self._directory, checkpoint, self._keeper, self._clock)
+            await self._feed(observer, self._cursor, path)
 
-    async def _feed(self, observer: Observer, tail: Tail, path: Path) -> None:
+    async def _feed(self, observer: Observer, cursor: Cursor, path: Path) -> None:
         """Take in what is there, flush now and then, until told to stop."""
         flushed = time.monotonic()
         dirty = False
         while not self._left:
             waiting, self._waiting = self._waiting, []
-            dirty = await self._take_in(observer, tail) or dirty
+            dirty = await self._take_in(observer, cursor) or dirty
             stopping = self._stop_at is not None
-            if dirty and (time.monotonic() - flushed >= SAVE_S or (stopping and tail.at_end)):
+            if dirty and (time.monotonic() - flushed >= SAVE_S or (stopping and cursor.at_end)):
                 state = await self._flush(observer)
                 if state is None:
                     return
-                dirty = not self._save(path, Checkpoint(dict(tail.position), state))
+                dirty = not self._save(path, cursor.checkpoint(state))
                 flushed = time.monotonic()
             if not dirty:
-                self._safe(tail)
-            if not tail.at_end:
+                cursor.safe()
+            if not cursor.at_end:
                 self._waiting = waiting + self._waiting
             else:
                 self._caught_up = True
                 _release(waiting)
-            if stopping and (tail.at_end or self._out_of_time()):
+            if stopping and (cursor.at_end or self._out_of_time()):
                 return
-            if tail.at_end:
+            if cursor.at_end:
                 await self._pause()
 
-    def _safe(self, tail: Tail) -> None:
-        """Take note that all that was read is safe."""
-        self._unsafe = 0
-        if tail.at_end:
-            self._safe_at = self._clock.now()
-
-    async def _take_in(self, observer: Observer, tail: Tail) -> bool:
-        """Feed the next records; return whether there were any."""
-        found = tail.read()
-        self._unsafe += len(found)
+    async def _take_in(self, observer: Observer, cursor: Cursor) -> bool:
+        """Feed the next records; return whether there is anything new to save."""
+        found, lost = cursor.read()
+        if lost:
+            log.error("observer %s: %d records were removed before it read them", self._name, lost)
         for line in found:
             if self._left:
                 break
@@ -242,7 +231,7 @@ class Follower:
                 await observer.on_record(record)
             except PLUGIN_ERRORS as error:  # the next record may do
                 log.error("observer %s: a record failed: %s", self._name, place_of(error))  # noqa: TRY400
-        return bool(found)
+        return bool(found or lost)
 
     async def _flush(self, observer: Observer) -> bytes | None:
         """Let it make everything safe; return its state. Waits for a destination that does not answer.

@@ -17,9 +17,10 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.control import Failed, Line, Load, Loaded, Ready, Shown, State, Stop
 from tidegate.errors import ConfigError, Problem
-from tidegate.follower import Follower, Outlook
+from tidegate.follower import Follower
 from tidegate.http.admin import AdminPort, AdminSources, NoPages, Readiness
-from tidegate.journal.reader import size_of
+from tidegate.journal.keeper import Keeper
+from tidegate.journal.retention import Limits
 from tidegate.plugin import ObserverLag, Page
 from tidegate.registry import Chosen, resolve
 
@@ -41,6 +42,7 @@ class Observatory:
         self._followers: list[Follower] = []
         self._observed: tuple[object, ...] = ()
         self._digest = ""
+        self._keeper: Keeper | None = None
 
     async def run(self) -> int:
         """Observe until told to stop; return the exit code."""
@@ -94,8 +96,10 @@ class Observatory:
             # An observer's checkpoint has one owner: the old ones stop before the new start.
             before = self._followers
             await _stop(before, STOP_BUDGET_S)
-            outlook = Outlook(self._lags, lambda: size_of(Path(config.journal.dir)))
-            followers = [Follower(link, config, self._clock, outlook) for link in observers]
+            keeper = self._keep(config)
+            followers = [
+                Follower(link, config, self._clock, keeper, self._lags) for link in observers
+            ]
             try:
                 await _start(followers)
             except ConfigError:
@@ -104,6 +108,16 @@ class Observatory:
                 raise
             self._followers, self._observed = followers, observed
         self._digest = config.digest
+
+    def _keep(self, config: Config) -> Keeper:
+        """Return what keeps the journal, under the limits of this configuration."""
+        journal = config.journal
+        limits = Limits(journal.retain_days, journal.retain_bytes, journal.min_free_bytes)
+        if self._keeper is None:
+            self._keeper = Keeper(Path(journal.dir), self._clock, limits)
+            self._keeper.start()
+        self._keeper.limits = limits
+        return self._keeper
 
     async def _scrape(self, accept: str) -> tuple[bytes, str] | None:
         """Return the metrics, all that was written down before the scrape included.
@@ -142,6 +156,8 @@ class Observatory:
 
     async def _leave(self) -> None:
         self._readiness = Readiness(ready=False, reasons=("stopping",))
+        if self._keeper is not None:
+            self._keeper.stop()
         await _stop(self._followers, STOP_BUDGET_S)
 
 

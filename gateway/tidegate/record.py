@@ -268,6 +268,11 @@ class SegmentStart(msgspec.Struct, frozen=True, tag_field="kind", tag="segment",
     at: float
     writer: str
     sequence: int
+    previous: str | None = None
+    """Where the chain of the segment before ended; empty if there is none before; null in
+    journals from before there were chains."""
+    by: str = "writer"
+    """`recovery` where a power cut took the beginning."""
     open: tuple[Intent, ...] = ()
 
 

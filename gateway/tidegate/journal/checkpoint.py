@@ -17,6 +17,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     position: Position = {}
     state: bytes = b""
     v: int = 1
+    seen_removals: int | None = None
+    """How many of the segments that retention has removed are taken into account in `lost`; None
+    for an observer that begins."""
+    lost: int = 0
+    """Records that were removed before this observer had read them."""
 
 
 _decoder = msgspec.msgpack.Decoder(Checkpoint)

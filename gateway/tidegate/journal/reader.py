@@ -1,25 +1,44 @@
 """Reads a journal's segments, from a position to their present end, again and again."""
 
 import contextlib
+import io
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from tidegate.journal import packing
 from tidegate.journal.writer import segment_name
 from tidegate.plugin import JournalState
 
 READ_BYTES = 1024 * 1024
-
-Position = dict[str, tuple[int, int]]
-"""Writer name to its segment's sequence number, and the offset there of the next record."""
+PACKED = ".gz"
+"""Ends the name of a segment that was packed when no more could come."""
 
 ENDED = -1
 """The offset once a writer's closing record has been read: its files need no further look."""
 
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a reader is with one writer."""
+
+    sequence: int = 0
+    """Of the segment."""
+    offset: int = 0
+    """There, of the next record, as if it were not packed; or `ENDED`."""
+    records: int = 0
+    """Read of this segment."""
+
+
+Position = dict[str, Place]
+"""By writer."""
+
 _END = b'{"kind":"end"'
-_NAME = re.compile(r"(?P<writer>[a-z0-9-]+)\.(?P<sequence>\d{6})\.jsonl")
+_NAME = re.compile(r"(?P<writer>[a-z0-9-]+)\.(?P<sequence>\d{6})\.jsonl(\.gz)?")
+_START = Place()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,16 +49,30 @@ class Segment:
     sequence: int
     path: Path
 
+    @property
+    def name(self) -> str:
+        """What it is called, packed or not."""
+        return f"{self.writer}.{self.sequence:06d}"
+
+    @property
+    def packed(self) -> bool:
+        """Whether it was packed when it was listed; it may be now."""
+        return self.path.suffix == PACKED
+
 
 def segments(directory: Path) -> list[Segment]:
     """Return the journal's segments, each writer's in order. Other files are left alone."""
-    found = []
+    found: dict[tuple[str, int], Segment] = {}
     with os.scandir(directory) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
-            if match is not None:
-                found.append(Segment(match["writer"], int(match["sequence"]), Path(entry.path)))
-    return sorted(found)
+            if match is None:
+                continue
+            segment = Segment(match["writer"], int(match["sequence"]), Path(entry.path))
+            # While one is being packed there are both; the plain one is whole for sure.
+            if (segment.writer, segment.sequence) not in found or not segment.packed:
+                found[segment.writer, segment.sequence] = segment
+    return sorted(found.values())
 
 
 def size_of(directory: Path) -> JournalState:
@@ -52,12 +85,37 @@ def size_of(directory: Path) -> JournalState:
 
 
 def lines(path: Path, offset: int = 0) -> Iterator[bytes]:
-    """Yield the whole lines of a segment, newline included; a torn last line is left out."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line
+    """Yield the whole lines of a segment, newline included; a torn last line is left out.
+
+    One that is packed meanwhile is read on where it is then.
+
+    Raises:
+        FileNotFoundError: it was removed before the first line.
+        OSError: it cannot be read.
+    """
+    if path.suffix != PACKED:
+        try:
+            yield from _plain_lines(path, offset)
+        except FileNotFoundError:
+            path = path.with_name(path.name + PACKED)
+        else:
+            return
+    while batch := packing.read(path, offset):
+        yield from (line for line in io.BytesIO(batch) if line.endswith(b"\n"))
+        offset += len(batch)
+
+
+def plain_size(segment: Segment) -> int:
+    """Return how long a segment is, unpacked.
+
+    Raises:
+        OSError: it cannot be read, or is gone.
+    """
+    if not segment.packed:
+        with contextlib.suppress(FileNotFoundError):
+            return segment.path.stat().st_size
+        return packing.plain_size(segment.path.with_name(segment.path.name + PACKED))
+    return packing.plain_size(segment.path)
 
 
 def ends(line: bytes) -> bool:
@@ -86,7 +144,7 @@ class Tail:
         position = {writer: at for writer, at in self.position.items() if writer in present}
         left = max_bytes
         for writer, sequences in present.items():
-            if position.get(writer, (0, 0))[1] == ENDED:
+            if position.get(writer, _START).offset == ENDED:
                 continue
             if left <= 0:
                 break
@@ -99,10 +157,11 @@ class Tail:
         """Return how many bytes have been written and not yet been read."""
         lag = 0
         for segment in segments(self._directory):
-            sequence, offset = self.position.get(segment.writer, (0, 0))
-            if offset != ENDED and segment.sequence >= sequence:
-                size = segment.path.stat().st_size
-                lag += size - (offset if segment.sequence == sequence else 0)
+            place = self.position.get(segment.writer, _START)
+            if place.offset != ENDED and segment.sequence >= place.sequence:
+                with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                    size = plain_size(segment)
+                    lag += size - (place.offset if segment.sequence == place.sequence else 0)
         return lag
 
     def _read_writer(
@@ -114,25 +173,44 @@ class Tail:
         position: Position,
     ) -> int:
         """Add a writer's next lines to `found`; return how many bytes, `max_bytes` if more may follow."""
-        sequence, offset = position.get(writer, (0, 0))
+        place = position.get(writer, _START)
+        sequence, offset, records = place.sequence, place.offset, place.records
         size = 0
         for current in sequences:
             if current < sequence:
                 continue
             if current > sequence:
-                if current - 1 != sequence and self._path(writer, current - 1).exists():
+                if current - 1 != sequence and self._exists(writer, current - 1):
                     break  # born while the directory was listed: next time
-                sequence, offset = current, 0
-            while size < max_bytes and (whole := _read_lines(self._path(writer, current), offset)):
+                sequence, offset, records = current, 0, 0
+            while size < max_bytes and (whole := self._lines(writer, current, offset)):
                 found += whole.splitlines(keepends=True)
+                records += whole.count(b"\n")
                 size += len(whole)
                 offset += len(whole)
-            position[writer] = (sequence, offset)
+            position[writer] = Place(sequence, offset, records)
             if size >= max_bytes:
                 break
         if size and ends(found[-1]):
-            position[writer] = (sequence, ENDED)
+            position[writer] = Place(sequence, ENDED, records)
         return size
+
+    def _lines(self, writer: str, sequence: int, offset: int) -> bytes:
+        """Return the next whole lines of a segment; none if it was removed since it was listed."""
+        path = self._path(writer, sequence)
+        try:
+            return _read_plain(path, offset)
+        except FileNotFoundError:
+            pass
+        try:
+            batch = packing.read(path.with_name(path.name + PACKED), offset)
+        except FileNotFoundError:
+            return b""
+        return batch[: batch.rfind(b"\n") + 1]
+
+    def _exists(self, writer: str, sequence: int) -> bool:
+        path = self._path(writer, sequence)
+        return path.exists() or path.with_name(path.name + PACKED).exists()
 
     def _path(self, writer: str, sequence: int) -> Path:
         return self._directory / segment_name(writer, sequence)
@@ -145,17 +223,22 @@ def _by_writer(found: list[Segment]) -> dict[str, list[int]]:
     return writers
 
 
-def _read_lines(path: Path, offset: int) -> bytes:
+def _plain_lines(path: Path, offset: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _read_plain(path: Path, offset: int) -> bytes:
     """Return the next whole lines, at least one if there is one, however long."""
     size = READ_BYTES
-    try:
-        with path.open("rb", buffering=0) as file:
-            while True:
-                file.seek(offset)
-                data = file.read(size) or b""
-                whole = data[: data.rfind(b"\n") + 1]
-                if whole or len(data) < size:
-                    return whole
-                size *= 4
-    except FileNotFoundError:
-        return b""  # removed since it was listed: retention
+    with path.open("rb", buffering=0) as file:
+        while True:
+            file.seek(offset)
+            data = file.read(size) or b""
+            whole = data[: data.rfind(b"\n") + 1]
+            if whole or len(data) < size:
+                return whole
+            size *= 4

@@ -10,14 +10,24 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from tidegate.clock import Clock
+from tidegate.journal.chain import NONE, extend, split
 from tidegate.journal.reader import Segment, ends, lines, segments
 from tidegate.journal.writer import UNBORN
-from tidegate.record import ExchangeRecord, Intent, SegmentStart, WriterEnd, decode, encode
+from tidegate.record import (
+    ExchangeRecord,
+    Intent,
+    Record,
+    SegmentStart,
+    WriterEnd,
+    decode,
+    encode,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +55,7 @@ class Recovery:
     def __init__(self, directory: Path, clock: Clock) -> None:
         self._directory = directory
         self._clock = clock
-        self._closed = _read_closed(directory / CLOSED)
+        self._closed = read_closed(directory / CLOSED)
         self._dead: set[str] = set()
 
     @property
@@ -97,51 +107,81 @@ class Recovery:
 
 def _close_writer(written: Sequence[Segment], clock: Clock) -> int:
     last = written[-1]
-    if _ended(last.path):
+    if ended(last):
         return 0
-    still_open, whole = _open_intents(written)
-    torn = last.path.stat().st_size - whole
+    left = _read_left(written)
+    torn = last.path.stat().st_size - left.whole
     now = clock.now()
-    end = WriterEnd(at=now, writer=last.writer, by="recovery", torn_bytes=torn)
     with last.path.open("r+b", buffering=0) as file:
-        at = file.truncate(whole)
-        for intent in still_open:
-            at = _append(file.fileno(), encode(_lost(intent, now)), at)
-        _append(file.fileno(), encode(end), at)
+        closing = _Closing(file.fileno(), file.truncate(left.whole), left.chain)
+        if not left.whole:
+            closing.append(_start(last, left, now))
+        for intent in left.open.values():
+            closing.append(_lost(intent, now))
+        closing.append(WriterEnd(at=now, writer=last.writer, by="recovery", torn_bytes=torn))
         os.fsync(file.fileno())
-    return len(still_open)
+    return len(left.open)
 
 
-def _append(fd: int, line: bytes, at: int) -> int:
-    """Write a whole line, or nothing; return where the next one goes.
+@dataclass(slots=True)
+class _Closing:
+    """Appends to a dead writer's segment, with its chain if it has one."""
 
-    What is whole stays even if a later one fails, for observers may have read it.
+    fd: int
+    at: int
+    chain: bytes
+
+    def append(self, record: Record) -> None:
+        """Write a whole line, or nothing.
+
+        What is whole stays even if a later one fails, for observers may have read it.
+        """
+        line, chain = encode(record), self.chain
+        if chain or not self.at:
+            line, chain = extend(chain, line)
+        written = os.pwrite(self.fd, line, self.at)
+        if written != len(line):
+            os.ftruncate(self.fd, self.at)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.at, self.chain = self.at + written, chain
+
+
+def ended(segment: Segment) -> bool:
+    """Whether a writer's last segment has its closing record.
+
+    Raises:
+        OSError: it cannot be read.
     """
-    written = os.pwrite(fd, line, at)
-    if written != len(line):
-        os.ftruncate(fd, at)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return at + written
-
-
-def _ended(path: Path) -> bool:
-    with path.open("rb") as file:
+    if segment.packed:
+        return True
+    with segment.path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL_BYTES))
         tail = file.read()
     return tail.endswith(b"\n") and ends(tail[:-1].rpartition(b"\n")[2])
 
 
-def _open_intents(written: Sequence[Segment]) -> tuple[list[Intent], int]:
-    """Return the intents without an exchange, and the length of the last segment's whole lines."""
-    found: dict[str, Intent] = {}
-    whole = 0
+@dataclass(slots=True)
+class _Left:
+    """What a dead writer left."""
+
+    open: dict[str, Intent] = field(default_factory=dict)
+    """Intents without an exchange."""
+    whole: int = 0
+    """The length of the last segment's whole lines."""
+    chain: bytes = NONE
+    """The link of the last line that has one."""
+
+
+def _read_left(written: Sequence[Segment]) -> _Left:
+    left = _Left()
     for segment in written[_first_to_read(written) :]:
-        whole = 0
+        left.whole = 0
         for line in lines(segment.path):
-            whole += len(line)
-            _account(line, found, segment.path)
-    return list(found.values()), whole
+            left.whole += len(line)
+            left.chain = split(line)[1] or left.chain
+            _account(line, left.open, segment.path)
+    return left
 
 
 def _first_to_read(written: Sequence[Segment]) -> int:
@@ -167,7 +207,8 @@ def _account(line: bytes, found: dict[str, Intent], path: Path) -> None:
         found.pop(record.id, None)
 
 
-def _read_closed(path: Path) -> set[str]:
+def read_closed(path: Path) -> set[str]:
+    """Return the names of the writers that are known to have ended."""
     try:
         return set(path.read_text().split())
     except (OSError, UnicodeDecodeError):
@@ -181,6 +222,18 @@ def _save_closed(path: Path, names: set[str]) -> None:
         fresh.replace(path)
     except OSError as error:
         log.warning("%s: %s; the next start takes longer", path, error.strerror)
+
+
+def _start(segment: Segment, left: _Left, now: float) -> SegmentStart:
+    """Return the beginning of a segment that has lost its own."""
+    return SegmentStart(
+        at=now,
+        writer=segment.writer,
+        sequence=segment.sequence,
+        previous=left.chain.decode(),
+        by="recovery",
+        open=tuple(left.open.values()),
+    )
 
 
 def _lost(intent: Intent, now: float) -> ExchangeRecord:

@@ -1,31 +1,37 @@
-"""A journal for people: a line an exchange, all records of an id, counts."""
+"""A journal for people: a line an exchange, and all records of an id."""
 
 import datetime
+import heapq
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tidegate.journal.reader import Tail, lines, segments
+from tidegate.journal.chain import split
+from tidegate.journal.reader import ENDED, Place, Position, Segment, Tail, lines, segments
 from tidegate.record import ExchangeRecord, decode
 
 FOLLOW_S = 0.25
 
 _COLOURS = {"complete": "32", "answered": "32", "refused": "33", "client_gone": "36"}
 _RED = "31"
+_EXCHANGE = b'{"kind":"exchange"'
+_SEGMENT = b'{"kind":"segment"'
 
 
-def tail(directory: Path, *, follow: bool) -> Iterator[bytes]:
-    """Yield the journal's lines, each writer's in order; with `follow`, for ever."""
-    cursor = Tail(directory)
+def tail(directory: Path, *, last: int = 0, follow: bool = False) -> Iterator[bytes]:
+    """Yield the journal's lines; with `follow`, for ever.
+
+    With `last`, those from so many exchanges ago on, in the order of time; without, all of
+    them, each writer's in order.
+    """
+    cursor = Tail(directory, _recently(directory, last) if last else None)
+    if last:
+        yield from _latest(_rest(cursor), last)
     while True:
-        found = cursor.read()
-        yield from found
-        if found:
-            continue
+        yield from _rest(cursor)
         if not follow:
             return
         time.sleep(FOLLOW_S)
@@ -33,14 +39,121 @@ def tail(directory: Path, *, follow: bool) -> Iterator[bytes]:
 
 def summary(line: bytes, *, colour: bool) -> str | None:
     """Return a readable line for an exchange; None for other records."""
+    if not line.startswith(_EXCHANGE):
+        return None if _is_record(line) else "(not a record)"
     try:
         record = decode(line)
     except msgspec.MsgspecError:
         return "(not a record)"
-    if not isinstance(record, ExchangeRecord):
+    return _readable(record, colour=colour) if isinstance(record, ExchangeRecord) else None
+
+
+def records_of(directory: Path, exchange_id: str) -> list[dict[str, Any]]:
+    """Return every record of one exchange, as written, with the file it is in.
+
+    The newest segments are searched first, until there is nothing more to be found.
+    """
+    needle = exchange_id.encode()
+    found: list[dict[str, Any]] = []
+    for segment in _newest_first(segments(directory)):
+        here = [_of(line, exchange_id) for line in _lines(segment) if needle in line]
+        found = [record for record in here if record is not None] + found
+        if _is_whole(found):
+            break
+    return found
+
+
+def _rest(cursor: Tail) -> Iterator[bytes]:
+    yield from cursor.read()
+    while not cursor.at_end:
+        yield from cursor.read()
+
+
+def _recently(directory: Path, last: int) -> Position:
+    """Return a position from which on there are at least so many exchanges, if there are."""
+    position: Position = {}
+    for segment in _newest_first(segments(directory)):
+        if last <= 0:
+            # Newer ones of the same writer are in the position already.
+            position.setdefault(segment.writer, Place(segment.sequence, ENDED))
+            continue
+        position[segment.writer] = Place(segment.sequence)
+        last -= sum(line.startswith(_EXCHANGE) for line in _lines(segment))
+    return position
+
+
+def _latest(found: Iterable[bytes], last: int) -> list[bytes]:
+    """Return the lines since the `last` exchanges, by time; each writer's stay in order."""
+    timed = list(_timed(found))
+    ends = heapq.nlargest(last, (at for at, line in timed if line.startswith(_EXCHANGE)))
+    since = ends[-1] if len(ends) == last else 0.0
+    timed.sort(key=lambda pair: pair[0])
+    return [line for at, line in timed if at >= since]
+
+
+def _timed(found: Iterable[bytes]) -> Iterator[tuple[float, bytes]]:
+    """Add to each line when it was written, as far as its segment tells: no earlier than those before."""
+    at = 0.0
+    for line in found:
+        at = _time(line) if line.startswith(_SEGMENT) else max(at, _time(line))
+        yield at, line
+
+
+def _time(line: bytes) -> float:
+    """Return when a record was written: an exchange is when it is over."""
+    try:
+        record = decode(line)
+    except msgspec.MsgspecError:
+        return 0.0
+    took = record.timing_ms.total / 1000 if isinstance(record, ExchangeRecord) else 0.0
+    return record.at + took
+
+
+def _newest_first(found: list[Segment]) -> list[Segment]:
+    """Sort by the time of the last line; of each writer the later segment first."""
+    return sorted(found, key=lambda s: (_changed(s), s.writer, s.sequence), reverse=True)
+
+
+def _changed(segment: Segment) -> float:
+    try:
+        return segment.path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _lines(segment: Segment) -> Iterator[bytes]:
+    try:
+        yield from lines(segment.path)
+    except FileNotFoundError:
+        return  # removed meanwhile
+
+
+def _of(line: bytes, exchange_id: str) -> dict[str, Any] | None:
+    plain, _ = split(line)
+    try:
+        record: dict[str, Any] = msgspec.json.decode(plain)
+    except msgspec.MsgspecError:
         return None
+    return record if record.get("id") == exchange_id else None
+
+
+def _is_whole(found: list[dict[str, Any]]) -> bool:
+    kinds = [record.get("kind") for record in found]
+    dispatched = any(record.get("dispatched") for record in found)
+    return "exchange" in kinds and ("intent" in kinds or not dispatched)
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        decode(line)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _readable(record: ExchangeRecord, *, colour: bool) -> str:
     parts = [
-        datetime.datetime.fromtimestamp(record.at).astimezone().strftime("%H:%M:%S"),
+        datetime.datetime.fromtimestamp(record.at).astimezone().strftime("%m-%d %H:%M:%S"),
         record.id,
         _outcome(record, colour=colour),
         f"{record.status or '-'}",
@@ -51,6 +164,8 @@ def summary(line: bytes, *, colour: bool) -> str | None:
     ]
     if record.refused_by is not None:
         parts.append(f"by {record.refused_by.plugin}:{record.refused_by.rule}")
+    if record.error_type:
+        parts.append(record.error_type)
     if record.edits:
         parts.append(f"{len(record.edits)} edits")
     return "  ".join(part for part in parts if part)
@@ -68,36 +183,3 @@ def _tokens(record: ExchangeRecord) -> str:
         return ""
     cached = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
     return f"{usage.input}+{cached}→{usage.output} tokens"
-
-
-def records_of(directory: Path, exchange_id: str) -> list[dict[str, Any]]:
-    """Return every record of one exchange, as written."""
-    needle = exchange_id.encode()
-    found = []
-    for segment in segments(directory):
-        for line in lines(segment.path):
-            if needle in line:
-                record: dict[str, Any] = msgspec.json.decode(line)
-                if record.get("id") == exchange_id:
-                    found.append(record)
-    return found
-
-
-def stats(directory: Path) -> Iterator[str]:
-    """Yield lines that say how much is there, and how exchanges ended."""
-    kinds: Counter[str] = Counter()
-    outcomes: Counter[str] = Counter()
-    size = 0
-    count = 0
-    for segment in segments(directory):
-        count += 1
-        size += segment.path.stat().st_size
-        for line in lines(segment.path):
-            record: dict[str, Any] = msgspec.json.decode(line)
-            kinds[str(record.get("kind"))] += 1
-            if record.get("kind") == "exchange":
-                outcomes[str(record.get("outcome"))] += 1
-    yield f"{count} segments, {size / 1e6:.1f} MB"
-    yield from (f"{number:>10}  {kind}" for kind, number in kinds.most_common())
-    yield "outcomes"
-    yield from (f"{number:>10}  {outcome}" for outcome, number in outcomes.most_common())

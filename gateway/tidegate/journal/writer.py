@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tidegate.clock import Clock
 from tidegate.errors import JournalError
+from tidegate.journal.chain import NONE, OVERHEAD, extend
 from tidegate.record import ExchangeRecord, Intent, Record, SegmentStart, WriterEnd, encode
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Writer:
         self._sequence = 0
         self._fd = -1
         self._size = 0
+        self._chain = NONE
         self._failing = False
         self._open: dict[str, Intent] = {}
         self._pending: deque[Record] = deque()
@@ -161,11 +163,13 @@ class Writer:
             self._pending.popleft()
 
     def _put(self, record: Record) -> None:
-        line = encode(record)
+        plain = encode(record)
         self._failing = True
-        if self._fd < 0 or self._size + len(line) > self._max_segment_bytes:
+        if self._fd < 0 or self._size + len(plain) + OVERHEAD > self._max_segment_bytes:
             self._rotate()
+        line, chain = extend(self._chain, plain)
         self._write(line)
+        self._chain = chain
         self._failing = False
         if type(record) is Intent:
             self._open[record.id] = record
@@ -192,9 +196,10 @@ class Writer:
             at=self._clock.now(),
             writer=self.name,
             sequence=sequence,
+            previous=self._chain.decode(),
             open=tuple(self._open.values()),
         )
-        line = encode(start)
+        line, chain = extend(self._chain, encode(start))
         try:
             if self._commit and self._fd >= 0:
                 os.fsync(self._fd)
@@ -203,7 +208,7 @@ class Writer:
             raise JournalError(f"{path}: {error.strerror}") from error
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._size, self._sequence = fd, len(line), sequence
+        self._fd, self._size, self._sequence, self._chain = fd, len(line), sequence, chain
 
 
 def _create(path: Path, line: bytes, *, fsync: bool) -> int:
@@ -227,7 +232,7 @@ def _create(path: Path, line: bytes, *, fsync: bool) -> int:
             unborn.unlink()
         raise
     if fsync:
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     return fd
 
 
@@ -236,7 +241,8 @@ def _write_first(fd: int, line: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable, if the disk lets us."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -61,7 +61,7 @@ def test_what_has_ended_is_not_opened_again(tmp_path: Path, monkeypatch) -> None
         journal.close()
     tail = Tail(tmp_path)
     assert len(ids(all_of(tail), ExchangeRecord)) == 29
-    assert {offset for _, offset in tail.position.values()} == {ENDED}
+    assert {place.offset for place in tail.position.values()} == {ENDED}
     monkeypatch.setattr(Path, "open", None)
     assert tail.read() == []
     assert Tail(tmp_path, tail.position).read() == []

@@ -10,7 +10,7 @@ import pytest
 
 from support.journals import StandingClock, exchange, ids, intent, records, tear, writer
 from tidegate.journal import recovery
-from tidegate.journal.reader import segments
+from tidegate.journal.reader import Segment, segments
 from tidegate.journal.recovery import CLOSED, Recovery, recover
 from tidegate.journal.verify import verify
 from tidegate.record import ExchangeRecord, WriterEnd, encode
@@ -178,11 +178,11 @@ def test_the_unreadable_is_reported_and_tried_again(
     found = Recovery(tmp_path, CLOCK)
     found.died()
 
-    def broken(path: Path) -> bool:
+    def broken(segment: Segment) -> bool:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patched:
-        patched.setattr(recovery, "_ended", broken)
+        patched.setattr(recovery, "ended", broken)
         with pytest.raises(OSError, match="Input/output error"):
             found.close()
     assert found.close() == 1
