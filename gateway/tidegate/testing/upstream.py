@@ -67,6 +67,7 @@ class ScriptedUpstream:
     """What was heard, and how many connections there are."""
 
     script: Script
+    host: str = "127.0.0.1"
     port: int = 0
     heard: list[Heard] = field(default_factory=list)
     accepted: int = 0
@@ -77,15 +78,19 @@ class ScriptedUpstream:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
 
 @asynccontextmanager
 async def scripted_upstream(
-    script: Script, *, tls: ssl.SSLContext | None = None
+    script: Script,
+    *,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncGenerator[ScriptedUpstream, None]:
-    """Serve `script` on a free loopback port. Each connection may carry several requests."""
-    upstream = ScriptedUpstream(script)
+    """Serve `script`, on a free loopback port unless told otherwise. Each connection may carry several requests."""
+    upstream = ScriptedUpstream(script, host)
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -108,7 +113,7 @@ async def scripted_upstream(
             upstream.left.set()
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream
