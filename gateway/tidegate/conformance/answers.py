@@ -135,7 +135,7 @@ def _carries(answer: Answer, fields: dict[str, str]) -> None:
 
 
 async def _answer_bytes(probe: Probe) -> None:
-    body = b'{ "type":"message",\n "x":1.0, "text":"caf\\u00e9", "content":[] , "usage":{"input_tokens":1,"output_tokens":1}}\n'
+    body = b'{ "type":"message",\n "x":1.0, "text":"fianc\\u00e9", "content":[] , "usage":{"input_tokens":1,"output_tokens":1}}\n'
 
     async def script(call: Call) -> None:
         await call.answer(body)

@@ -223,7 +223,7 @@ def _events() -> tuple[bytes, ...]:
         event("content_block_start", index=0, content_block=text),
         *(
             event("content_block_delta", index=0, delta={"type": "text_delta", "text": word})
-            for word in ("Hel", "lo", ".")
+            for word in ("Good", " day", ".")
         ),
         event("content_block_stop", index=0),
         event(

@@ -107,7 +107,7 @@ async def _attribution(probe: Probe) -> None:
 
 async def _exact_bytes(probe: Probe) -> None:
     body = (
-        b'{ "model":"%s",\n\t"messages" : [{"role":"user","content":"caf\\u00e9 \\/ \\ud83d\\ude00 \xc3\xa9"}],'
+        b'{ "model":"%s",\n\t"messages" : [{"role":"user","content":"fianc\\u00e9 \\/ \\ud83d\\ude00 \xc3\xa9"}],'
         b'"temperature": 1.0, "max_tokens":64 , "x_number": 1.50e1,  "metadata":{"user_id":"u_1"}}\n'
     ) % probe.model.encode()
     heard = await probe.forwarded(body)

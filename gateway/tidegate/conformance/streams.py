@@ -61,7 +61,7 @@ async def _exact(probe: Probe) -> None:
         b": a comment\n\n",
         b'event: ping\r\ndata: {"type": "ping"}\r\n\r\n',
         b'event: future_event\ndata: {"type":"future_event",  "n": 1.0}\n\n',
-        b"event: content_block_delta\ndata: caf",
+        b"event: content_block_delta\ndata: fianc",
         b"\xc3",
         b"\xa9\n\n",
         *EVENTS[1:],
