@@ -23,6 +23,7 @@ from tidegate.clock import Clock
 from tidegate.exchange import Exchange, Principal, Request
 from tidegate.record import ExchangeRecord, Record
 from tidegate.wire.body import Edit
+from tidegate.wire.transcript import Transcript
 
 
 class Stage(enum.IntEnum):
@@ -168,6 +169,29 @@ class Reporting(Protocol):
 
     def report(self) -> Report:
         """Return it at once, from memory. Called several times a second."""
+        ...
+
+
+@runtime_checkable
+class Inspector(Protocol):
+    """A policy that also wants to see answers, when they are over and have been passed on.
+
+    Nothing waits for it and nothing can be changed any more: it can only find. Its notes
+    are a record of their own, `tidegate.record.Inspection`.
+    """
+
+    inspects: bool
+    """Whether it wants to. Asked once, when it has been opened: a copy of each answer is
+    kept in memory for it."""
+
+    async def inspect(
+        self, exchange: Exchange, principal: Principal, answer: Transcript
+    ) -> tuple[Note, ...]:
+        """Return what there is in an answer to the `messages` route.
+
+        `answer.missing` the core records itself. Raising, or taking longer than
+        `timeout_s`, is recorded as `not_evaluated`. May be cancelled.
+        """
         ...
 
 

@@ -41,8 +41,9 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     rule: str
     """Empty where a plain yes needs no rule."""
     verdict: str
-    """`admit`, `edit`, `answer`, `refuse`, `error`, `timeout`; `not_evaluated` where the policy
-    was not asked or had nothing to look at; or a plugin's own word (`found`, …)."""
+    """`admit`, `edit`, `answer`, `refuse`, `error`, `timeout`; `inspect` where it looked at the answer;
+    `not_evaluated` where the policy was not asked or had nothing to look at; or a plugin's own
+    word (`found`, …)."""
     mode: str
     """`enforce`, `shadow`; `admit` where an error was let pass because the file says so."""
     pointer: str = ""
@@ -221,6 +222,29 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchang
     """The answer's `anthropic-ratelimit-*-remaining` and `-limit` headers, if any."""
 
 
+class Inspection(msgspec.Struct, frozen=True, tag_field="kind", tag="inspection", kw_only=True):
+    """What policies found in an answer that had been passed on, written after its `exchange`.
+
+    Where the configuration inspects answers, every answered `messages` exchange has one. If
+    it is missing the worker died before: the answer was not inspected.
+    """
+
+    v: int = VERSION
+    id: str
+    """The exchange's."""
+    at: float
+    """Seconds since the epoch, when it was written."""
+    worker: int
+    config: str
+    principal: PrincipalRecord = PrincipalRecord()
+    route: str
+    decisions: tuple[DecisionRecord, ...] = ()
+    """Of each policy `inspect` and its findings, or why not: `not_evaluated`. Pointers lead
+    into the message as it would be without streaming."""
+    bytes: int = 0
+    """Of the answer that was looked at, without its compression."""
+
+
 class GaugeRecord(msgspec.Struct, frozen=True):
     """A number that a policy reports."""
 
@@ -288,7 +312,7 @@ class WriterEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end", kw_onl
     """Bytes of a half-written last line that recovery cut off."""
 
 
-Record = Intent | ExchangeRecord | Vitals | SegmentStart | WriterEnd
+Record = Intent | ExchangeRecord | Inspection | Vitals | SegmentStart | WriterEnd
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)

@@ -67,7 +67,7 @@ class Handler:
         self.serving = serving
         self.inflight = 0
         self.draining = False
-        self._ledger = Ledger(writer)
+        self._ledger = Ledger(writer, clock)
         self._clock = clock
         self._worker = worker
         self._idle = asyncio.Event()
@@ -179,6 +179,8 @@ class Handler:
         if course.digests is not None:
             course.digests.request_out = hashlib.sha256(body).hexdigest()
         await self._intend(course, generation, len(body))
+        if generation.inspectors and kind is Kind.MESSAGES:
+            course.capture = self._ledger.capture()
         relay = self._relay(request, course, target)
         pool = serving.pools[target.name]
         try:
@@ -303,7 +305,7 @@ class Handler:
                 await self._idle.wait()
 
     async def settled(self) -> None:
-        """Wait until everything taken has been settled."""
+        """Wait until everything taken has been settled, and answers have been inspected."""
         await self._ledger.settled()
 
 

@@ -1,8 +1,8 @@
 """The relay: an answer, from the upstream's socket straight to the client's.
 
 Each piece is written to the client as it arrives, before anything else looks at it. The
-meter reads a copy afterwards. Nothing is queued here: what the client does not take in
-time makes the upstream wait.
+meter reads a copy afterwards, and where answers are inspected a capture keeps one. Nothing
+is queued here: what the client does not take in time makes the upstream wait.
 """
 
 import asyncio
@@ -94,6 +94,9 @@ class Relay:
         course.upstream_request_id = answer.request_id
         course.upstream_limits = answer.limits
         self._meter = meter_for(answer.content_type, answer.content_encoding, self._usage)
+        if course.capture is not None:
+            course.capture.media = answer.content_type
+            course.capture.coding = answer.content_encoding
         self._first = self._client_head(answer, framing)
         if not more:
             self._write(b"")
@@ -109,6 +112,8 @@ class Relay:
             if course.digests is not None:
                 course.digests.response.update(piece)
             meter.feed(piece)
+            if course.capture is not None:
+                course.capture.feed(piece)
         if not self._at.first_token and meter.first_token:
             self._at.first_token = self._last_ns
 

@@ -24,6 +24,7 @@ from tidegate.record import (
     TraceRecord,
     Usage,
 )
+from tidegate.wire.capture import Capture
 from tidegate.wire.meter import Reading
 from tidegate.wire.routes import Kind, Route
 
@@ -83,6 +84,8 @@ class Course:
     request_out: int = 0
     response: int = 0
     digests: Digests | None = None
+    capture: Capture | None = None
+    """The answer's copy, where a policy inspects answers."""
     record: ExchangeRecord | None = None
     """Once it is written."""
     at: Stamps = field(default_factory=Stamps)
@@ -98,7 +101,7 @@ def intent_of(course: Course, request_out: int) -> Intent:
         worker=course.worker,
         config=course.config,
         route=exchange.route.kind.value,
-        principal=_principal(course),
+        principal=principal_of(course),
         model=_model(course, None),
         stream=admission.request.view.stream if admission is not None else False,
         upstream=course.upstream,
@@ -118,7 +121,7 @@ def record_of(course: Course) -> ExchangeRecord:
         at=exchange.at,
         worker=course.worker,
         config=course.config,
-        principal=_principal(course),
+        principal=principal_of(course),
         route=exchange.route.kind.value,
         model=_model(course, reading.model),
         stream=view.stream if view is not None else False,
@@ -221,7 +224,8 @@ def _word(raw: dict[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _principal(course: Course) -> PrincipalRecord:
+def principal_of(course: Course) -> PrincipalRecord:
+    """Return whom the exchange is accounted to, as records have it."""
     principal = course.principal
     return PrincipalRecord() if principal is None else PrincipalRecord(principal.id, principal.team)
 

@@ -13,7 +13,7 @@ from tidegate.config import Config
 from tidegate.errors import ConfigError, PluginError, Problem
 from tidegate.pipeline.host import Link
 from tidegate.pipeline.targets import Target, open_targets
-from tidegate.plugin import Host, Policy
+from tidegate.plugin import Host, Inspector, Policy
 from tidegate.registry import Chosen
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ class Generation:
         self.config = config
         self.digest = config.digest
         self.chain = chain
+        self.inspectors = tuple(link for link in chain if _inspects(link.policy))
+        """Those of the chain that want to see answers."""
         self.targets = targets
         """The upstreams, in the order in which they are tried."""
         self.stack = stack
@@ -58,6 +60,10 @@ class Generation:
         while self.leases:
             await self._idle.wait()
         await self.stack.aclose()
+
+
+def _inspects(policy: Policy) -> bool:
+    return isinstance(policy, Inspector) and policy.inspects
 
 
 async def open_generation(

@@ -4,19 +4,30 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from msgspec.structs import replace
+
+from tidegate.clock import Clock
 from tidegate.errors import JournalError
 from tidegate.journal.writer import Writer
 from tidegate.pipeline.conclude import Course, intent_of, record_of, settle
 from tidegate.pipeline.generation import Generation
+from tidegate.pipeline.inspection import inspect
 from tidegate.record import ExchangeRecord
+from tidegate.wire.capture import Capture, Room
+
+INSPECTING_S = 5.0
+"""How long a worker that stops waits for answers to be inspected."""
 
 
 class Ledger:
     """The records of one worker's exchanges. Each is written once."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, clock: Clock) -> None:
         self._writer = writer
+        self._clock = clock
         self._settling: set[asyncio.Task[None]] = set()
+        self._inspecting: set[asyncio.Task[None]] = set()
+        self._room = Room()
 
     async def intend(self, course: Course, request_out: int, *, must: bool) -> None:
         """Write that a request of so many bytes is about to leave.
@@ -53,19 +64,43 @@ class Ledger:
         with the handler. What takes time goes on in a task of ours, which holds the lease.
         """
         record = self.record(course)
+        if course.capture is not None and course.at.upstream_head:
+            generation.lease()
+            _spawn(self._inspect(course, course.capture, generation), self._inspecting)
         if course.admission is None or not course.admission.holds:
             generation.release()
             return
-        self._spawn(_settle(course.admission.holds, record, generation))
+        _spawn(_settle(course.admission.holds, record, generation), self._settling)
+
+    def capture(self) -> Capture:
+        """Return a place for the copy of one answer, within the worker's room."""
+        return Capture(self._room)
 
     async def settled(self) -> None:
-        """Wait until everything taken has been settled."""
+        """Wait until everything taken has been settled, and what was answered inspected.
+
+        Inspections that take longer than `INSPECTING_S` are recorded as not evaluated.
+        """
+        if self._inspecting:
+            _, late = await asyncio.wait(self._inspecting, timeout=INSPECTING_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await asyncio.gather(*self._settling, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="settle")
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+    async def _inspect(self, course: Course, capture: Capture, generation: Generation) -> None:
+        try:
+            found = await inspect(generation.inspectors, course, capture)
+            self._writer.append_or_keep(replace(found, at=self._clock.now()))
+        finally:
+            capture.release()
+            generation.release()
+
+
+def _spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 async def _settle(holds: list[Any], record: ExchangeRecord, generation: Generation) -> None:

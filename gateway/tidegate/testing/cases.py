@@ -7,8 +7,9 @@ from typing import Any
 from zlib import crc32
 
 from tidegate.exchange import Credential, Exchange, Principal, Request
-from tidegate.testing.fakes import DOCUMENT, make_exchange, make_request
+from tidegate.testing.fakes import DOCUMENT, make_answer, make_exchange, make_request
 from tidegate.wire.routes import GOVERNED_BODIES, Kind
+from tidegate.wire.transcript import Transcript
 
 CANARY = "canary-" + "5e1f" * 4
 """Stands in every prompt; what a policy says must not repeat it."""
@@ -42,6 +43,22 @@ def make_cases(
         _case("empty credential", Kind.MESSAGES, DOCUMENT, Credential("", "bearer")),
         _case("bearer", Kind.MESSAGES, DOCUMENT, Credential(credential, "bearer")),
         _case("another credential", Kind.MODELS, None, Credential(f"{credential}~", "x-api-key")),
+    )
+
+
+def make_answers() -> tuple[Transcript, ...]:
+    """Return answers to show to policies that inspect them: with text, tools, an error, cut."""
+    use = {"type": "tool_use", "id": "toolu_1", "name": "read", "input": {"path": CANARY}}
+    said = {"type": "text", "text": f"So {CANARY}.", "citations": None}
+    odd = {"type": "block_of_tomorrow", "data": [1, None, {"x": CANARY}]}
+    message = {"type": "message", "role": "assistant", "model": "m", "content": [said, use, odd]}
+    error = {"type": "error", "error": {"type": "api_error", "message": CANARY}}
+    start = b'event: content_block_start\ndata: {"index":0,"content_block":{"type":"text"}}\n\n'
+    return (
+        make_answer(message),
+        make_answer({**message, "content": []}),
+        make_answer(error),
+        make_answer(start, media="text/event-stream"),
     )
 
 

@@ -21,8 +21,10 @@ from tidegate.exchange import (
 )
 from tidegate.plugin import Host, PluginSpec
 from tidegate.wire.body import EMPTY, parse
+from tidegate.wire.capture import Capture, Room
 from tidegate.wire.messages import EMPTY_VIEW, view
 from tidegate.wire.routes import GOVERNED_BODIES, Kind, resolve
+from tidegate.wire.transcript import Transcript, read
 
 EPOCH = 1_795_000_000.0
 """Where `FakeClock` starts: a Wednesday in November 2026, 11:06:40 UTC."""
@@ -127,6 +129,17 @@ def make_request(
     body = parse(document)
     seen = view(body.document, kind)
     return Request(body=body, view=seen, principal=principal, credential=credential)
+
+
+def make_answer(
+    document: Mapping[str, Any] | bytes, *, media: str = "application/json", coding: str = ""
+) -> Transcript:
+    """Return an answer as `Inspector.inspect` sees it: of a document, or of bytes as they came."""
+    payload = document if isinstance(document, bytes) else json.dumps(document).encode()
+    capture = Capture(Room())
+    capture.media, capture.coding = media, coding
+    capture.feed(payload)
+    return read(capture)
 
 
 @dataclass(slots=True)

@@ -1,18 +1,19 @@
 """Asks a policy everything the contract promises about policies."""
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.exchange import Request
-from tidegate.plugin import Admit, Answer, Decision, Refuse, Stage
+from tidegate.plugin import Admit, Answer, Decision, Inspector, Refuse, Stage
 from tidegate.record import ExchangeRecord
-from tidegate.testing.cases import CANARY, Case
+from tidegate.testing.cases import CANARY, Case, make_answers
 from tidegate.testing.fakes import make_request
 from tidegate.testing.records import make_record
-from tidegate.testing.rules import decision_problems
+from tidegate.testing.rules import decision_problems, note_problems
 from tidegate.testing.steps import PATIENCE_S, cancel_at, patiently
 from tidegate.wire.outline import outline, restored
 from tidegate.wire.routes import GOVERNED_BODIES
@@ -52,6 +53,8 @@ class PolicyCheck:
             await self._replay(alone)
         for case in self._first_of_each_kind():
             await self._cancel(case)
+        if isinstance(self.policy, Inspector) and self.policy.inspects:
+            await self._inspect(self.policy)
         if self._held() != idle:
             self.problems.append(
                 f"still holds {self._held()} (before: {idle}) when everything is settled"
@@ -121,6 +124,20 @@ class PolicyCheck:
             after = await self._ask(replace(case, request=_outlined(case)))
             if before is not None and after is not None and _outcome(before) != _outcome(after):
                 self._add(case, "is not replayable: decides otherwise on the request's outline")
+
+    async def _inspect(self, inspector: Inspector) -> None:
+        """Show it answers, and cancel it at its first await."""
+        for case, answer in zip(self.cases, make_answers(), strict=False):
+            principal = case.request.principal
+            work = functools.partial(inspector.inspect, case.exchange, principal, answer)
+            try:
+                notes = await patiently(work())
+                await cancel_at(work(), 0)
+            except Exception as error:  # noqa: BLE001 - that is what is being found out
+                self.problems.append(f"raises {type(error).__name__} when it inspects an answer")
+                return
+            found = note_problems(notes, self.secrets)
+            self.problems += [f"inspecting an answer, {problem}" for problem in found]
 
     def _first_of_each_kind(self) -> list[Case]:
         kinds = {case.exchange.route.kind: case for case in reversed(self.cases)}

@@ -11,6 +11,7 @@ from tidegate.record import (
     DecisionRecord,
     EditRecord,
     ExchangeRecord,
+    Inspection,
     Intent,
     ModelRecord,
     PrincipalRecord,
@@ -106,6 +107,21 @@ def make_intent(record: ExchangeRecord) -> Intent:
     )
 
 
+def make_inspection(record: ExchangeRecord, *decisions: DecisionRecord) -> Inspection:
+    """Return what was found in that exchange's answer."""
+    looked = DecisionRecord("redact", "", "inspect", "enforce", us=80)
+    return Inspection(
+        id=record.id,
+        at=record.at + record.timing_ms.total / 1000,
+        worker=record.worker,
+        config=record.config,
+        principal=record.principal,
+        route=record.route,
+        decisions=(looked, *decisions),
+        bytes=record.bytes.response,
+    )
+
+
 def make_vitals(**fields: Any) -> Vitals:
     """Return how a healthy worker is, with these fields changed."""
     vitals = Vitals(
@@ -138,6 +154,11 @@ def sample_records() -> tuple[Record, ...]:
         if record.dispatched:
             records.append(make_intent(record))
         records.append(record)
+        if record.dispatched:
+            records.append(make_inspection(record))
+    found = DecisionRecord("redact", "aws-key", "found", "enforce", "/content/0/text")
+    missed = DecisionRecord("redact", "too_large", "not_evaluated", "enforce")
+    records.append(make_inspection(make_record(id="tg_edited"), found, missed))
     records.append(make_vitals(at=EPOCH + 5, inflight=0, reloads=1, reload_failures=1))
     records.append(WriterEnd(at=EPOCH + 6, writer="w0", by="recovery", torn_bytes=17))
     return tuple(records)

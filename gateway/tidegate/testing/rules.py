@@ -100,6 +100,17 @@ def decision_problems(
             return
 
 
+def note_problems(notes: object, secrets: Sequence[str] = ()) -> Iterator[str]:
+    """What is wrong with the notes of an inspection; `secrets` stood in the answer."""
+    found = list(_note_problems(notes))
+    yield from found
+    if found or not isinstance(notes, tuple):
+        return
+    said = [text for note in notes for text in (note.rule, note.verdict, note.pointer)]
+    if any(secret in text for secret in secrets for text in said):
+        yield "repeats content of the answer in its notes"
+
+
 def _refuse_problems(decision: Refuse) -> Iterator[str]:
     if type(decision.status) is not int or not 400 <= decision.status <= 599:
         yield f"refuses with status {decision.status!r}; 4xx and 5xx are refusals"

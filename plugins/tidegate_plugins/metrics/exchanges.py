@@ -6,7 +6,7 @@ the series its exchanges are counted in, so that counting is a handful of additi
 
 from dataclasses import dataclass
 
-from tidegate.record import ExchangeRecord
+from tidegate.record import ExchangeRecord, Inspection
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.decisions import Decisions
@@ -81,6 +81,12 @@ class Exchanges:
         self._redacted.add(record)
         self._upstream.add(record, lane.model, lane.outcome)
         self._used.add(record, lane.model, lane.team)
+
+    def add_inspection(self, record: Inspection) -> None:
+        """Count what policies found in an answer."""
+        for decision in record.decisions:
+            self._decisions.add(decision, "inspect")
+        self._redacted.add_inspection(record)
 
     def _lane(self, record: ExchangeRecord) -> Lane:
         model, team = record.model, record.principal.team

@@ -2,7 +2,15 @@
 
 from typing import get_args
 
-from tidegate.record import ExchangeRecord, Intent, Record, SegmentStart, Vitals, WriterEnd
+from tidegate.record import (
+    ExchangeRecord,
+    Inspection,
+    Intent,
+    Record,
+    SegmentStart,
+    Vitals,
+    WriterEnd,
+)
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.exchanges import Exchanges
@@ -32,6 +40,8 @@ class Projection:
         match record:
             case ExchangeRecord():
                 self._exchanges.add(record)
+            case Inspection():
+                self._exchanges.add_inspection(record)
             case Intent():
                 self._state.open.add(record.id)
                 if record.stream:

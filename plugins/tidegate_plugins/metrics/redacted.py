@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tidegate.record import DecisionRecord, ExchangeRecord
+from tidegate.record import DecisionRecord, ExchangeRecord, Inspection
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.labelset import Labels
@@ -32,6 +32,10 @@ class Redacted:
             if edit.plugin in self._redactors:
                 self._count(edit.rule, "mask", "request")
         self._searched(record.decisions, record.bytes.request_in, "request")
+
+    def add_inspection(self, record: Inspection) -> None:
+        """Count what was found in one answer."""
+        self._searched(record.decisions, record.bytes, "response")
 
     def _searched(self, found: Sequence[DecisionRecord], size: int, direction: str) -> None:
         decisions = [one for one in found if one.plugin in self._redactors]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tidegate.clock import Clock
 from tidegate.errors import PluginError
-from tidegate.exchange import Exchange, Request
+from tidegate.exchange import Exchange, Principal, Request
 from tidegate.plugin import ADMIT, Admit, Decision, Host, Note, PluginSpec, Refuse, Stage
+from tidegate.wire.transcript import Transcript
 from tidegate_plugins.redact import keys, ruleset
 from tidegate_plugins.redact.config import RedactConfig
 from tidegate_plugins.redact.engine import (
@@ -27,7 +28,7 @@ from tidegate_plugins.redact.engine import (
 from tidegate_plugins.redact.memo import Memo
 from tidegate_plugins.redact.placeholder import digest, placeholder
 from tidegate_plugins.redact.scan import Deadline, Scanner
-from tidegate_plugins.redact.verdict import Rulebook, decide
+from tidegate_plugins.redact.verdict import Rulebook, decide, findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,36 @@ class Redact:
         deadline.left()
         hits = self.scanner.scan(request.body.document, deadline)
         return decide(self.book, request.body, hits, request.principal.team, deadline.left)
+
+    @property
+    def inspects(self) -> bool:
+        """Whether answers are searched, too."""
+        return self.config.responses == "detect"
+
+    async def inspect(
+        self, exchange: Exchange, principal: Principal, answer: Transcript
+    ) -> tuple[Note, ...]:
+        """Say what there is in an answer. It has been passed on: nothing can be done about it."""
+        deadline = self._deadline()
+        try:
+            if answer.bytes <= self.config.inline_bytes:
+                return self.search(answer, principal.team, deadline)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self.pool, self.search, answer, principal.team, deadline
+            )
+        except EngineTimeout:
+            return (Note("deadline", "not_evaluated"),)
+
+    def search(self, answer: Transcript, team: str, deadline: Deadline) -> tuple[Note, ...]:
+        """Search an answer, in whatever thread this is called.
+
+        Raises:
+            EngineTimeout: the time is up; nothing is known.
+        """
+        deadline.left()
+        hits = self.scanner.scan(answer.document, deadline, "answer")
+        return findings(self.book, hits, team)
 
     def _deadline(self) -> Deadline:
         at_ns = self.clock.monotonic_ns() + self.config.deadline_ms * 1_000_000

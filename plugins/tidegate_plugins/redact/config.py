@@ -51,6 +51,8 @@ class RedactConfig(PluginConfig, frozen=True):
     """Hits in what the model wrote or the provider signed, which cannot be edited."""
     fixed: Literal["detect", "refuse"] = "detect"
     """Hits that would be masked, but stand in a URL, a key or another name."""
+    responses: Literal["detect", "off"] = "detect"
+    """Answers, once they have been passed on: what they hold is recorded."""
     teams: dict[str, Team] = {}
     allow: Allow = Allow()
     pii: tuple[Pii, ...] = ()

@@ -17,7 +17,7 @@ from tidegate_plugins.redact.search import (
     looker,
     search,
 )
-from tidegate_plugins.redact.walk import Leaf, Path, Place, visit
+from tidegate_plugins.redact.walk import Kind, Leaf, Path, Place, visit
 
 
 class Hit(NamedTuple):
@@ -60,7 +60,7 @@ class Scanner:
     cover: Cover
     memo: Memo[tuple[Secret, ...]]
 
-    def scan(self, document: dict[str, Any], deadline: Deadline) -> list[Hit]:
+    def scan(self, document: dict[str, Any], deadline: Deadline, kind: Kind = "body") -> list[Hit]:
         """Return every secret of a document, in document order.
 
         Raises:
@@ -68,7 +68,7 @@ class Scanner:
         """
         look = looker(self.engine, deadline.left)
         hits: list[Hit] = []
-        for leaf in _worth(document, deadline):
+        for leaf in _worth(document, deadline, kind):
             deadline.left()
             data = leaf.text.encode("utf-8", "surrogatepass")
             key = context(leaf.key) if leaf.key and len(data) <= LONGEST_IN_CONTEXT else b""
@@ -89,7 +89,7 @@ class Scanner:
         return found
 
 
-def _worth(document: dict[str, Any], deadline: Deadline) -> list[Leaf]:
+def _worth(document: dict[str, Any], deadline: Deadline, kind: Kind) -> list[Leaf]:
     """Return the strings that may hold something: of a million short words, none."""
     found: list[Leaf] = []
     seen = count()
@@ -100,5 +100,5 @@ def _worth(document: dict[str, Any], deadline: Deadline) -> list[Leaf]:
         if not dull(text, named=bool(key)):
             found.append(Leaf(text, key, place, path))
 
-    visit(document, add)
+    visit(document, add, kind)
     return found

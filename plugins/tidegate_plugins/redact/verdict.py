@@ -107,6 +107,18 @@ def decide(
     )
 
 
+def findings(book: Rulebook, hits: Sequence[Hit], team: str) -> tuple[Note, ...]:
+    """Return what is said of the secrets of a document that can only be looked at."""
+    names = key_names(book, hits)
+    notes: list[Note] = []
+    for hit in hits:
+        action, where, _ = judge(book, hit, team, names)
+        if action != "off":
+            verdict = "allowed" if action == "allowed" else "found"
+            notes.append(Note(hit.secret.rule, verdict, where))
+    return _bounded(notes)
+
+
 def key_names(book: Rulebook, hits: Sequence[Hit]) -> dict[str, str]:
     """Return what to call object keys that hold secrets: pointers are written down."""
     names: dict[str, str] = {}

@@ -7,7 +7,7 @@ is therefore searched and redacted from the first day on.
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, Literal, NamedTuple, Union
 
 from tidegate.wire.body import escape
 
@@ -41,6 +41,8 @@ class Leaf(NamedTuple):
     path: Path
 
 
+Kind = Literal["body", "answer"]
+"""Of document."""
 Add = Callable[[str, str, Place, Path], object]
 """Takes what makes a leaf."""
 Rule = Place | str
@@ -56,6 +58,10 @@ OBJECTS: Mapping[str, Mapping[str, Rule]] = {
         "mcp_servers": "mcp_server", "context_management": "typed", "compaction": "typed",
     },
     "message": {"role": O, "content": "block", "clear_at": O, "output_config": O},
+    "answer": {
+        "id": O, "type": O, "role": O, "model": O, "content": "block", "stop_reason": O, "usage": O,
+        "container": O, "request_id": O,
+    },
     "output_config": {"effort": O, "task_budget": O},
     "typed": {"type": O, "edits": "typed", "instructions": T},
     "mcp_server": {"type": O, "name": O, "url": F, "authorization_token": O, "tool_configuration": F},
@@ -141,9 +147,9 @@ def leaves(document: dict[str, Any]) -> list[Leaf]:
     return found
 
 
-def visit(document: dict[str, Any], add: Add) -> None:
+def visit(document: dict[str, Any], add: Add, kind: Kind = "body") -> None:
     """Call `add` for each string to search, with what makes a leaf, in document order."""
-    _walk(document, "body", None, "", signed=False, add=add)
+    _walk(document, kind, None, "", signed=kind == "answer", add=add)
 
 
 def pointer(path: Path, names: Mapping[str, str] | None = None) -> str:

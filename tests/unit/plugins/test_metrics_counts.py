@@ -26,6 +26,7 @@ from tidegate.record import (
     Usage,
     WriterEnd,
 )
+from tidegate.testing import make_inspection
 from tidegate_plugins.metrics import plugin
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.observer import MetricsObserver
@@ -473,3 +474,22 @@ async def test_without_the_disk_the_counters_still_show() -> None:
     observer = MetricsObserver(MetricsConfig(), replace(host("metrics"), lags=gone))
     await feed(observer, exchange())
     assert names(observer, "tidegate_requests_total", "model") == {SONNET}
+
+
+async def test_findings_in_answers_are_counted_apart(metrics: MetricsObserver) -> None:
+    found = DecisionRecord("redact", "jwt", "found", "enforce", "/content/0/text")
+    missed = DecisionRecord("redact", "too_large", "not_evaluated", "enforce")
+    await feed(metrics, make_inspection(exchange(), found, found))
+    await feed(metrics, make_inspection(exchange(2), missed))
+    total = "tidegate_redactions_total"
+    assert value(metrics, total, rule="jwt", action="detect", direction="response") == 2
+    assert value(metrics, total, rule="jwt", action="detect", direction="request") is None
+    decided = {"plugin": "redact", "mode": "enforce", "phase": "inspect"}
+    name = "tidegate_policy_decisions_total"
+    assert value(metrics, name, **decided, rule="none", verdict="inspect") == 2
+    assert value(metrics, name, **decided, rule="too_large", verdict="not_evaluated") == 1
+    size = exchange().bytes.response
+    assert (
+        value(metrics, "tidegate_redact_bytes_total", plugin="redact", direction="response") == size
+    )
+    assert value(metrics, "tidegate_observer_records_total", kind="inspection") == 2

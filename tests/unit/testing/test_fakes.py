@@ -91,6 +91,7 @@ def test_sample_records_are_what_a_journal_can_hold():
         "SegmentStart",
         "Intent",
         "ExchangeRecord",
+        "Inspection",
         "Vitals",
         "WriterEnd",
     }
