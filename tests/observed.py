@@ -92,6 +92,10 @@ def exchange(number: int = 1, **changes: Any) -> ExchangeRecord:
         "usage_source": "final",
         "stop_reason": "end_turn",
         "upstream_request_id": "req_upstream",
+        "upstream": "default",
+        "origin": "https://api.anthropic.com:443",
+        "provider": "anthropic",
+        "response_id": "msg_upstream",
         "client": Client(session="session-1", agent="agent-1", app="claude-cli/2.1.330"),
         "trace": trace(number),
         "timing_ms": Timing(
@@ -127,6 +131,10 @@ def refusal(number: int = 1, **changes: Any) -> ExchangeRecord:
         "stop_reason": None,
         "error_type": "not_found_error",
         "upstream_request_id": None,
+        "upstream": None,
+        "origin": None,
+        "provider": None,
+        "response_id": None,
         "timing_ms": Timing(
             admit=1.0, total=1.5, first_byte=1.4, last_byte=1.5, overhead=1.5, overhead_request=1.0
         ),

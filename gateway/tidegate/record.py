@@ -190,6 +190,12 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchang
     stream: bool = False
     upstream: str | None = None
     """Name of the upstream that it was sent to; null if it did not come to that."""
+    origin: str | None = None
+    """Scheme, host and port of that upstream: `https://api.anthropic.com:443`."""
+    provider: str | None = None
+    """Its profile: whose API it speaks."""
+    scheme: str = "http"
+    """`https` if the client spoke TLS with the gateway."""
     status: int | None = None
     """As sent to the client; null if nothing was."""
     outcome: str
@@ -208,6 +214,8 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchang
     error: str | None = None
     """What went wrong, for operators. Never content."""
     upstream_request_id: str | None = None
+    response_id: str | None = None
+    """The answer's own id, such as `msg_…`."""
     client: ClientRecord = ClientRecord()
     trace: TraceRecord | None = None
     timing_ms: Timing = Timing()

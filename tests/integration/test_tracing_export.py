@@ -14,8 +14,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from observed import AT, SONNET, exchange, host, refusal, vitals
 from tidegate.errors import PluginError, Unavailable
+from tidegate_plugins.otlp.config import Secret
 from tidegate_plugins.tracing import plugin
-from tidegate_plugins.tracing.config import Secret, TracingConfig
+from tidegate_plugins.tracing.config import TracingConfig
 
 
 @dataclass
@@ -109,7 +110,7 @@ async def test_an_exchange_arrives_as_server_and_inference_span(collector: Colle
         await observer.on_record(vitals())
         await observer.on_record(exchange(5))
         assert await observer.flush() == b""
-    server, inference = collector.spans
+    server, redact, inference, request = collector.spans
     assert (server.kind, server.name) == (SERVER, "POST /v1/messages")
     assert (inference.kind, inference.name) == (CLIENT, f"chat {SONNET}")
     assert server.trace_id == inference.trace_id == (5).to_bytes(16, "big")
@@ -120,7 +121,11 @@ async def test_an_exchange_arrives_as_server_and_inference_span(collector: Colle
     assert inference.start_time_unix_nano == start + 3_000_000
     assert said(inference)["gen_ai.usage.input_tokens"] == 100
     assert said(inference)["gen_ai.response.finish_reasons"] == ["stop"]
-    assert [event.name for event in server.events] == ["tidegate.policy.decision"] * 3
+    assert (request.kind, request.name) == (CLIENT, "POST")
+    assert request.parent_span_id == inference.span_id
+    assert redact.parent_span_id == server.span_id
+    for span in (server, redact):
+        assert [event.name for event in span.events] == ["tidegate.policy.decision"]
     assert server.status.code == Status.StatusCode.STATUS_CODE_UNSET
     assert collector.headers[0]["content-encoding"] == "gzip"
     assert collector.headers[0]["content-type"] == "application/x-protobuf"
@@ -215,7 +220,7 @@ async def test_a_hanging_collector_costs_its_timeout_and_no_more() -> None:
 async def test_a_batch_is_sent_in_parts(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "20")
     async with plugin.open(config(collector), host("tracing")) as observer:
         for number in range(1, 13):
             await observer.on_record(exchange(number))
@@ -234,7 +239,7 @@ async def test_one_exchange_the_collector_refuses_does_not_hold_up_the_others(
         assert await observer.flush() == b""
     assert collector.exchanges == [f"tg_{number:08d}" for number in (1, 2, 4, 5, 6, 7)]
     assert [record.getMessage() for record in caplog.records] == [
-        "the trace collector refuses tg_00000003: it answers 400"
+        "the collector of traces refuses tg_00000003: it answers 400"
     ]
 
 
@@ -265,7 +270,7 @@ async def test_only_a_share_of_ordinary_exchanges_is_sent(collector: Collector) 
 async def test_what_memory_has_no_room_for_waits_until_the_collector_is_back(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidegate_plugins.tracing.observer.RETRY_S", 0.01)
+    monkeypatch.setattr("tidegate_plugins.otlp.delivery.RETRY_S", 0.01)
     await collector.stop()
     async with plugin.open(config(collector, max_pending=2), host("tracing")) as observer:
         await observer.on_record(exchange(1))

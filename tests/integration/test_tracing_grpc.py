@@ -83,5 +83,5 @@ async def test_a_collector_that_fails_and_recovers_loses_nothing(collector: Coll
         for scope in request.resource_spans[0].scope_spans
         for span in scope.spans
     ]
-    assert traces == [number.to_bytes(16, "big") for number in (1, 1, 2, 2)]
+    assert traces == [number.to_bytes(16, "big") for number in (1, 1, 1, 1, 2, 2, 2, 2)]
     assert collector.metadata[0]["x-tenant"] == "blue"

@@ -108,6 +108,8 @@ class Handler:
         exchange = exchange_of(request, self._clock.now())
         course = Course(exchange, self._worker, generation.digest)
         course.at.start = course.at.body = start
+        if generation.config.listen.tls_cert:
+            course.scheme = "https"
         if generation.config.journal.digests:
             course.digests = Digests()
         return course

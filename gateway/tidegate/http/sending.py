@@ -33,7 +33,8 @@ def target_of(targets: Sequence[Target], course: Course, admission: Admission) -
         raise refuse(401, message, "credential_not_forwarded")
     if target.profile.version_policy == "required" and not exchange.headers.get(VERSION.decode()):
         raise refuse(400, "anthropic-version: header is required", "version")
-    course.upstream = target.name
+    course.upstream, course.origin = target.name, target.origin
+    course.provider = target.config.profile
     return target
 
 

@@ -72,6 +72,10 @@ class Course:
     dispatched: bool = False
     upstream: str | None = None
     """Name of the upstream that it goes to."""
+    origin: str | None = None
+    provider: str | None = None
+    scheme: str = "http"
+    """As the client speaks with the gateway."""
     status: int | None = None
     outcome: str = "failed"
     refused_by: RefusedBy | None = None
@@ -126,6 +130,9 @@ def record_of(course: Course) -> ExchangeRecord:
         model=_model(course, reading.model),
         stream=view.stream if view is not None else False,
         upstream=course.upstream,
+        origin=course.origin,
+        provider=course.provider,
+        scheme=course.scheme,
         status=course.status,
         outcome=course.outcome,
         dispatched=course.dispatched,
@@ -138,6 +145,7 @@ def record_of(course: Course) -> ExchangeRecord:
         error_type=course.error_type or reading.error_type,
         error=course.error,
         upstream_request_id=course.upstream_request_id,
+        response_id=reading.id,
         client=_client(exchange),
         trace=_trace(exchange),
         timing_ms=_timing(course.at),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from urllib.parse import urlsplit
 
 from tidegate.config import Config
 from tidegate.errors import ConfigError, Problem
@@ -32,6 +33,8 @@ class Target:
     """Those of single teams."""
     models: re.Pattern[str] | None
     """What the models that it takes are called; None: it takes all."""
+    origin: str
+    """Scheme, host and port."""
 
     @property
     def name(self) -> str:
@@ -67,10 +70,18 @@ def open_targets(config: Config) -> tuple[Target, ...]:
         pairs = _pairs(upstream, path, header, problems)
         own = pairs.pop(f"{path}.credential", None)
         by_team = {at.removeprefix(f"{path}.credentials."): pair for at, pair in pairs.items()}
-        targets.append(Target(upstream, profile, own, by_team, _pattern(upstream.models)))
+        pattern, origin = _pattern(upstream.models), _origin(upstream.url)
+        targets.append(Target(upstream, profile, own, by_team, pattern, origin))
     if problems:
         raise ConfigError(problems)
     return tuple(targets)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _pairs(upstream: Upstream, path: str, header: str, problems: list[Problem]) -> dict[str, Pair]:

@@ -27,6 +27,8 @@ class Reading(msgspec.Struct, frozen=True):
     """`final` only if the closing numbers were seen; `none` also where all of them are 0."""
     complete: bool = True
     """False for a stream that ended without `message_stop`, `error` or a JSON that broke off."""
+    id: str | None = None
+    """The answer's own, such as `msg_…`."""
     model: str | None = None
     stop_reason: str | None = None
     error_type: str | None = None
@@ -93,6 +95,7 @@ class _Delta(msgspec.Struct, frozen=True):
 
 
 class _Message(msgspec.Struct, frozen=True):
+    id: Any = None
     model: str | None = None
     usage: dict[str, Any] | None = None
     stop_reason: str | None = None
@@ -120,6 +123,7 @@ class _Payload(msgspec.Struct, frozen=True):
 
 class _Answer(msgspec.Struct, frozen=True):
     type: str | None = None
+    id: Any = None
     model: str | None = None
     usage: dict[str, Any] | None = None
     stop_reason: str | None = None
@@ -138,7 +142,7 @@ _READ = frozenset(
 class StreamMeter:
     """Reads a stream of server-sent events."""
 
-    __slots__ = ("_broken", "_closed", "_closing", "_decoder", "_ended", "_error", "_events", "_model", "_stop", "_take_in", "_usage", "first_token")  # fmt: skip
+    __slots__ = ("_broken", "_closed", "_closing", "_decoder", "_ended", "_error", "_events", "_id", "_model", "_stop", "_take_in", "_usage", "first_token")  # fmt: skip
 
     def __init__(self, *, increments: bool = False) -> None:
         self.first_token = False
@@ -149,6 +153,7 @@ class StreamMeter:
         self._closing = False  # a message_delta with a stop reason has been seen
         self._closed = False  # and it, or one before it, held usage
         self._ended = False  # message_stop has been seen
+        self._id: Any = None
         self._model: str | None = None
         self._stop: str | None = None
         self._error: str | None = None
@@ -176,6 +181,7 @@ class StreamMeter:
             usage=self._usage,
             source="none" if not counted(self._usage) else "final" if final else "partial",
             complete=self._ended or self._error is not None,
+            id=_id(self._id),
             model=self._model,
             stop_reason=self._stop,
             error_type=self._error,
@@ -207,6 +213,7 @@ class StreamMeter:
     def _take(self, kind: str, payload: _Payload) -> None:
         match kind:
             case "message_start" if payload.message is not None:
+                self._id = payload.message.id
                 self._model = payload.message.model
                 self._usage = dict(payload.message.usage or {})
             case "content_block_start":
@@ -262,10 +269,16 @@ class JsonMeter:
         return Reading(
             usage=answer.usage,
             source="final" if counted(answer.usage) else "none",
+            id=_id(answer.id),
             model=answer.model,
             stop_reason=answer.stop_reason,
             error_type=error,
         )
+
+
+def _id(value: object) -> str | None:
+    """Return an answer's id; one of another type must not cost the reading of the rest."""
+    return value[:128] if isinstance(value, str) else None
 
 
 class SilentMeter:

@@ -7,8 +7,9 @@ import pytest
 
 from observed import exchange, host
 from tidegate.errors import PluginError
+from tidegate_plugins.otlp.config import Secret
 from tidegate_plugins.tracing import plugin
-from tidegate_plugins.tracing.config import Secret, TracingConfig
+from tidegate_plugins.tracing.config import TracingConfig
 from tidegate_plugins.tracing.settings import Settings, settings
 
 HERE = TracingConfig(endpoint="http://127.0.0.1:4318")
@@ -29,6 +30,7 @@ def found(config: TracingConfig = HERE, **environ: str) -> Settings:
         (HERE, {"OTEL_TRACES_EXPORTER": "none"}),
         (HERE, {"OTEL_TRACES_SAMPLER": "always_off"}),
         (TracingConfig(), {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://127.0.0.1:1"}),
+        (HERE, {"OTEL_TRACES_EXPORTER": "console"}),
     ],
 )
 def test_no_traces_are_wanted(config: TracingConfig, environ: dict[str, str]) -> None:
@@ -39,7 +41,8 @@ def test_no_traces_are_wanted(config: TracingConfig, environ: dict[str, str]) ->
     "name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
 )
 def test_an_endpoint_of_the_environment_is_left_to_the_exporter(name: str) -> None:
-    assert found(TracingConfig(), **{name: "http://127.0.0.1:4318"}).endpoint is None
+    it = found(TracingConfig(), **{name: "http://127.0.0.1:4318"})
+    assert it.destination.endpoint is None
 
 
 @pytest.mark.parametrize(
@@ -56,26 +59,47 @@ def test_the_endpoint_is_a_base_as_in_the_specification(
     endpoint: str, protocol: str | None, expected: str
 ) -> None:
     config = msgspec.convert({"endpoint": endpoint, "protocol": protocol}, TracingConfig)
-    assert found(config).endpoint == expected
+    assert found(config).destination.endpoint == expected
 
 
 def test_what_nothing_says() -> None:
     it = found()
-    assert (it.protocol, it.ratio, it.follow_parent) == ("http/protobuf", 1.0, False)
-    assert (it.timeout_s, it.compression, it.spans_per_export) == (5.0, True, 512)
+    to = it.destination
+    assert (to.protocol, it.ratio, it.follow_parent) == ("http/protobuf", 1.0, False)
+    assert (to.timeout_s, to.compression, to.items_per_export) == (5.0, True, 512)
 
 
 def test_what_the_environment_says() -> None:
     it = found(
         OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
-        OTEL_EXPORTER_OTLP_TIMEOUT="3",
+        OTEL_TRACES_EXPORTER="otlp, console",
+        OTEL_EXPORTER_OTLP_TIMEOUT="3000",
         OTEL_EXPORTER_OTLP_TRACES_COMPRESSION="none",
         OTEL_TRACES_SAMPLER="parentbased_traceidratio",
         OTEL_TRACES_SAMPLER_ARG="0.25",
         OTEL_BSP_MAX_EXPORT_BATCH_SIZE="64",
     )
-    assert (it.protocol, it.ratio, it.follow_parent) == ("grpc", 0.25, True)
-    assert (it.timeout_s, it.compression, it.spans_per_export) == (None, False, 64)
+    to = it.destination
+    assert (to.protocol, it.ratio, it.follow_parent) == ("grpc", 0.25, True)
+    assert (to.timeout_s, to.compression, to.items_per_export) == (3.0, False, 64)
+    own = found(OTEL_EXPORTER_OTLP_TIMEOUT="3000", OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="7000")
+    assert own.destination.timeout_s == 7.0
+
+
+@pytest.mark.parametrize(
+    ("sampler", "ratio", "follow_parent"),
+    [
+        ("always_on", 1.0, False),
+        ("parentbased_always_on", 1.0, True),
+        ("parentbased_always_off", 0.0, True),
+        ("traceidratio", 0.5, False),
+    ],
+)
+def test_samplers_are_those_of_the_specification(
+    sampler: str, ratio: float, follow_parent: bool
+) -> None:
+    it = found(OTEL_TRACES_SAMPLER=sampler, OTEL_TRACES_SAMPLER_ARG="0.5")
+    assert (it.ratio, it.follow_parent) == (ratio, follow_parent)
 
 
 def test_the_file_wins_over_the_environment() -> None:
@@ -86,8 +110,9 @@ def test_the_file_wins_over_the_environment() -> None:
         OTEL_TRACES_SAMPLER="parentbased_always_on",
         OTEL_EXPORTER_OTLP_TIMEOUT="30",
     )
-    assert (it.protocol, it.ratio, it.follow_parent) == ("http/protobuf", 0.5, False)
-    assert it.timeout_s == 2
+    to = it.destination
+    assert (to.protocol, it.ratio, it.follow_parent) == ("http/protobuf", 0.5, False)
+    assert to.timeout_s == 2
 
 
 @pytest.mark.parametrize(
@@ -97,6 +122,9 @@ def test_the_file_wins_over_the_environment() -> None:
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}, "SAMPLER_ARG"),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "x"}, "SAMPLER_ARG"),
         ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "BATCH_SIZE"),
+        ({"OTEL_TRACES_SAMPLER": "jaeger_remote"}, "jaeger_remote"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "5"}, "milliseconds"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "soon"}, "TRACES_TIMEOUT"),
     ],
 )
 def test_what_cannot_be_met_names_the_variable(environ: dict[str, str], message: str) -> None:
@@ -113,7 +141,11 @@ def test_header_values_are_secrets(tmp_path: Path) -> None:
     }
     config = msgspec.structs.replace(HERE, headers=headers)
     it = found(config, TOKEN="from-the-environment")
-    assert it.headers == {"a": "plain-value", "b": "from-the-environment", "c": "from-a-file"}
+    assert it.destination.headers == {
+        "a": "plain-value",
+        "b": "from-the-environment",
+        "c": "from-a-file",
+    }
     assert "plain-value" not in repr(config)
     assert "from-" not in repr(it)
 

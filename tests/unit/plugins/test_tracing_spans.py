@@ -21,11 +21,15 @@ from tidegate.record import (
     Timing,
     Usage,
 )
-from tidegate_plugins.tracing import semconv
+from tidegate_plugins.otlp import semconv
 from tidegate_plugins.tracing.spans import SpanBuilder
 
 SECOND = 1_000_000_000
-NEWER_THAN_THE_PACKAGE = {"gen_ai.usage.cache_write.input_tokens"}
+NEWER_THAN_THE_PACKAGE = {
+    "gen_ai.conversation.compacted",
+    "gen_ai.request.reasoning.level",
+    "gen_ai.usage.cache_write.input_tokens",
+}
 
 
 def build(record: ExchangeRecord) -> list[ReadableSpan]:
@@ -37,7 +41,15 @@ def server(record: ExchangeRecord) -> ReadableSpan:
 
 
 def inference(record: ExchangeRecord) -> ReadableSpan:
-    return build(record)[1]
+    return build(record)[-2]
+
+
+def request(record: ExchangeRecord) -> ReadableSpan:
+    return build(record)[-1]
+
+
+def policies(record: ExchangeRecord) -> list[ReadableSpan]:
+    return [span for span in build(record) if span.kind is SpanKind.INTERNAL]
 
 
 def said(span: ReadableSpan) -> Mapping[str, Any]:
@@ -71,6 +83,7 @@ def test_the_server_span_says_http_and_ours_and_nothing_of_gen_ai() -> None:
         "http.request.method": "POST",
         "http.route": "/v1/messages",
         "url.path": "/v1/messages",
+        "url.scheme": "http",
         "http.response.status_code": 200,
         "http.request.body.size": 1000,
         "http.response.body.size": 5000,
@@ -98,9 +111,12 @@ def test_the_inference_span_is_the_operation_as_the_model_sees_it() -> None:
     assert said(span) == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "anthropic",
+        "server.address": "api.anthropic.com",
+        "server.port": 443,
         "gen_ai.request.model": SONNET,
         "gen_ai.request.max_tokens": 4096,
         "gen_ai.request.stream": True,
+        "gen_ai.response.id": "msg_upstream",
         "gen_ai.response.model": SONNET,
         "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.response.time_to_first_chunk": 0.298,
@@ -112,6 +128,7 @@ def test_the_inference_span_is_the_operation_as_the_model_sees_it() -> None:
         "gen_ai.conversation.id": "session-1",
         "gen_ai.agent.id": "agent-1",
         "http.response.status_code": 200,
+        "tidegate.upstream.name": "default",
         "tidegate.upstream.request_id": "req_upstream",
         "tidegate.usage.source": "final",
         "tidegate.usage.cache_write_5m": 30,
@@ -126,7 +143,8 @@ def test_the_model_as_it_was_asked_for_is_told_where_it_was_changed() -> None:
 
 
 def test_a_refused_exchange_has_no_inference_span() -> None:
-    (span,) = build(refusal())
+    span, policy = build(refusal())
+    assert (policy.name, policy.kind) == ("tidegate.policy.decision models", SpanKind.INTERNAL)
     assert span.status.status_code is StatusCode.UNSET
     found = said(span)
     assert found["http.response.status_code"] == 404
@@ -147,9 +165,54 @@ def test_counting_tokens_uses_none() -> None:
     ("route", "name"),
     [("models", "GET /v1/models"), ("model", "GET /v1/models/{model_id}"), ("none", "HTTP")],
 )
-def test_what_is_no_operation_on_a_model_is_one_span(route: str, name: str) -> None:
-    (span,) = build(exchange(route=route))
-    assert span.name == name
+def test_what_is_no_operation_on_a_model_has_no_inference_span(route: str, name: str) -> None:
+    spans = build(exchange(route=route, decisions=()))
+    assert spans[0].name == name
+    assert [span.name for span in spans[1:]] == ([] if route == "none" else ["GET"])
+    assert not [key for span in spans for key in said(span) if key.startswith("gen_ai.")]
+
+
+def test_the_request_upstream_is_a_span_of_http_within_the_operation() -> None:
+    record = exchange(7)
+    span = request(record)
+    assert (span.name, span.kind) == ("POST", SpanKind.CLIENT)
+    assert span.parent is not None
+    assert f"{span.parent.span_id:016x}" == ids(inference(record))[1]
+    assert said(span) == {
+        "http.request.method": "POST",
+        "server.address": "api.anthropic.com",
+        "server.port": 443,
+        "url.full": "https://api.anthropic.com:443/v1/messages",
+        "network.protocol.version": "1.1",
+        "http.response.status_code": 200,
+        "http.request.body.size": 984,
+        "http.response.body.size": 5000,
+        "tidegate.upstream.request_id": "req_upstream",
+    }
+
+
+def test_a_request_for_one_model_says_which() -> None:
+    record = exchange(route="model", shape=Shape(outline={"model": "claude-x"}))
+    assert said(server(record))["url.path"] == "/v1/models/claude-x"
+    assert said(request(record))["url.full"] == "https://api.anthropic.com:443/v1/models/claude-x"
+
+
+def test_what_a_request_asks_for_is_told_if_it_is_of_the_right_type() -> None:
+    config = {"effort": "xhigh", "format": {"type": "json_schema"}}
+    outline = {"temperature": 1, "top_p": 0.5, "top_k": 40, "output_config": config}
+    found = said(inference(exchange(shape=Shape(outline=outline))))
+    assert found["gen_ai.request.temperature"] == 1.0
+    assert found["gen_ai.request.top_p"] == 0.5
+    assert found["gen_ai.request.top_k"] == 40
+    assert found["gen_ai.request.reasoning.level"] == "xhigh"
+    assert found["gen_ai.output.type"] == "json"
+    odd = {"temperature": True, "top_p": "?", "top_k": [], "output_config": "?"}
+    assert said(inference(exchange(shape=Shape(outline=odd)))) == said(inference(exchange()))
+
+
+def test_a_compacted_conversation_is_told() -> None:
+    found = said(inference(exchange(usage=Usage(iterations=({"type": "compaction"},)))))
+    assert found["gen_ai.conversation.compacted"] is True
 
 
 @pytest.mark.parametrize(
@@ -196,35 +259,87 @@ def test_finish_reasons_are_those_of_the_conventions(reason: str, expected: str)
 def test_whose_error_it_is(
     changes: dict[str, Any], server_error: str, inference_error: str
 ) -> None:
-    for span, error in zip(
-        build(exchange(**changes)), (server_error, inference_error), strict=True
+    record = exchange(**changes, decisions=())
+    for span, error in (
+        (server(record), server_error),
+        (inference(record), inference_error),
     ):
         assert said(span).get("error.type", "") == error
         assert (span.status.status_code is StatusCode.ERROR) is bool(error)
 
 
-def test_decisions_are_events_at_the_moment_they_were_made() -> None:
-    decisions = (
-        DecisionRecord("identify", "", "admit", "enforce", us=40),
-        DecisionRecord("models", "x", "refuse", "shadow", "/model", us=10),
-        DecisionRecord("redact", "aws-key", "edit", "enforce", us=900),
-        DecisionRecord("redact", "aws-key", "found", "enforce", "/messages/0/content"),
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"outcome": "complete"}, ""),
+        ({"outcome": "upstream_error", "status": 429, "error_type": "rate_limit_error"}, "429"),
+        ({"outcome": "upstream_error_event", "error_type": "api_error"}, ""),
+        ({"outcome": "upstream_cut"}, "upstream_cut"),
+        ({"outcome": "unreachable", "status": 502, "timing_ms": Timing(total=5.0)}, "unreachable"),
+    ],
+)
+def test_what_failed_about_the_request_upstream(changes: dict[str, Any], error: str) -> None:
+    span = request(exchange(**changes))
+    assert said(span).get("error.type", "") == error
+    assert (span.status.status_code is StatusCode.ERROR) is bool(error)
+    if error == "unreachable":
+        assert "http.response.status_code" not in said(span)
+
+
+DECISIONS = (
+    DecisionRecord("identify", "", "admit", "enforce", us=40),
+    DecisionRecord("models", "x", "refuse", "shadow", "/model", us=10),
+    DecisionRecord("redact", "aws-key", "edit", "enforce", us=900),
+    DecisionRecord("redact", "aws-key", "found", "enforce", "/messages/0/content"),
+    DecisionRecord("quota", "", "not_evaluated", "enforce"),
+)
+
+
+def test_a_plain_yes_is_an_event_at_the_moment_it_was_said() -> None:
+    events = server(exchange(decisions=DECISIONS, at=AT)).events
+    assert [event.name for event in events] == ["tidegate.policy.decision"] * 2
+    assert [event.timestamp - int(AT) * SECOND for event in events] == [1_090_000, 2_000_000]
+    assert dict(events[0].attributes or {}) == {
+        "tidegate.policy.plugin": "identify",
+        "tidegate.policy.verdict": "admit",
+        "tidegate.policy.mode": "enforce",
+        "tidegate.policy.duration_us": 40,
+    }
+
+
+def test_a_decision_that_is_no_plain_yes_is_a_span_with_its_findings() -> None:
+    record = exchange(decisions=DECISIONS, at=AT)
+    models, redact = policies(record)
+    assert (models.name, redact.name) == (
+        "tidegate.policy.decision models",
+        "tidegate.policy.decision redact",
     )
-    events = server(exchange(decisions=decisions, at=AT)).events
-    assert [event.name for event in events] == ["tidegate.policy.decision"] * 4
-    assert [event.timestamp - int(AT) * SECOND for event in events] == [
-        1_090_000,
-        1_100_000,
-        2_000_000,
-        2_000_000,
-    ]
-    assert dict(events[1].attributes or {}) == {
+    assert models.start_time == int(AT) * SECOND + 1_090_000
+    assert models.end_time == redact.start_time == int(AT) * SECOND + 1_100_000
+    assert redact.end_time == int(AT) * SECOND + 2_000_000
+    assert models.parent == redact.parent == server(record).context
+    assert said(models) == {
         "tidegate.policy.plugin": "models",
         "tidegate.policy.rule": "x",
         "tidegate.policy.verdict": "refuse",
         "tidegate.policy.mode": "shadow",
         "tidegate.policy.duration_us": 10,
     }
+    (found,) = redact.events
+    assert dict(found.attributes or {})["tidegate.policy.verdict"] == "found"
+
+
+def test_a_slow_policy_is_a_span_though_it_said_yes() -> None:
+    slow = DecisionRecord("identify", "", "admit", "enforce", us=50_000)
+    (span,) = policies(exchange(decisions=(slow,)))
+    assert span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize("verdict", ["error", "timeout"])
+def test_a_policy_that_broke_is_an_error(verdict: str) -> None:
+    (span,) = policies(exchange(decisions=(DecisionRecord("quota", "", verdict, "admit"),)))
+    assert span.status.status_code is StatusCode.ERROR
+    assert said(span)["error.type"] == verdict
 
 
 def test_events_are_bounded_and_what_is_left_out_is_counted() -> None:
@@ -236,7 +351,8 @@ def test_events_are_bounded_and_what_is_left_out_is_counted() -> None:
 def test_limits_of_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")
     monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "1")
-    span = server(exchange())
+    many = tuple(DecisionRecord("redact", "x", "found", "enforce") for _ in range(5))
+    span = server(exchange(decisions=many))
     assert said(span)["tidegate.team"] == "sea"
     assert len(span.events) == 1
 
@@ -244,7 +360,9 @@ def test_limits_of_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_same_record_is_the_same_spans() -> None:
     once, again = build(exchange(3)), build(exchange(3))
     assert [span.to_json() for span in once] == [span.to_json() for span in again]
-    assert ids(once[1]) != ids(build(exchange(4, trace=trace(3)))[1])
+    other = build(exchange(4, trace=trace(3)))
+    assert not {ids(span) for span in once[1:]} & {ids(span) for span in other[1:]}
+    assert len({ids(span) for span in once}) == len(once)
 
 
 def test_an_exchange_that_recovery_closed_has_spans_too() -> None:

@@ -1,16 +1,21 @@
-"""The attribute names that traces are made of: a promise to whoever queries them.
+"""The names that traces and logs are made of: a promise to whoever queries them.
 
 Written out here, not taken from the semantic-conventions package: the GenAI conventions
 are in development and rename things. A test compares both.
 """
 
-# HTTP, stable; on the SERVER span.
+# HTTP, stable; on the SERVER span and on the CLIENT span of the request upstream.
 HTTP_METHOD = "http.request.method"
 HTTP_ROUTE = "http.route"
 HTTP_STATUS = "http.response.status_code"
 HTTP_REQUEST_SIZE = "http.request.body.size"
 HTTP_RESPONSE_SIZE = "http.response.body.size"
 URL_PATH = "url.path"
+URL_SCHEME = "url.scheme"
+URL_FULL = "url.full"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+PROTOCOL_VERSION = "network.protocol.version"
 ERROR_TYPE = "error.type"
 
 # GenAI, in development; on the inference span only, or back ends count it twice.
@@ -18,7 +23,13 @@ OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
 REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
+REQUEST_TEMPERATURE = "gen_ai.request.temperature"
+REQUEST_TOP_P = "gen_ai.request.top_p"
+REQUEST_TOP_K = "gen_ai.request.top_k"
+REQUEST_REASONING = "gen_ai.request.reasoning.level"
+OUTPUT_TYPE = "gen_ai.output.type"
 REQUEST_STREAM = "gen_ai.request.stream"
+RESPONSE_ID = "gen_ai.response.id"
 RESPONSE_MODEL = "gen_ai.response.model"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
 TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
@@ -27,6 +38,7 @@ CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
 CACHE_WRITE_TOKENS = "gen_ai.usage.cache_write.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+COMPACTED = "gen_ai.conversation.compacted"
 CONVERSATION = "gen_ai.conversation.id"
 AGENT = "gen_ai.agent.id"
 
@@ -46,6 +58,7 @@ EDITS = "tidegate.edits"
 EDIT_RULES = "tidegate.edit_rules"
 OVERHEAD = "tidegate.overhead_s"
 MODEL_ASKED = "tidegate.model_asked"
+UPSTREAM = "tidegate.upstream.name"
 UPSTREAM_REQUEST_ID = "tidegate.upstream.request_id"
 USAGE_SOURCE = "tidegate.usage.source"
 CACHE_WRITE_5M = "tidegate.usage.cache_write_5m"
@@ -55,7 +68,8 @@ SERVICE_TIER = "tidegate.usage.service_tier"
 EVENTS = "tidegate.stream.events"
 
 DECISION = "tidegate.policy.decision"
-"""Name of the event that each decision and finding of a policy is."""
+"""Name of the event that each decision and finding of a policy is, and, with the policy's name,
+of the span that a decision is where it was slow or no plain yes."""
 PLUGIN = "tidegate.policy.plugin"
 RULE = "tidegate.policy.rule"
 VERDICT = "tidegate.policy.verdict"

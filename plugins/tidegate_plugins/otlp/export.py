@@ -10,19 +10,19 @@ from typing import Any
 
 import requests
 from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.util.re import parse_env_headers
 
 from tidegate.errors import PluginError
-from tidegate_plugins.tracing.settings import Settings
+from tidegate_plugins.otlp.settings import Destination, Signal
 
 _UNACCEPTABLE = frozenset({400, 413, 422})
-_CREDENTIAL_PROVIDERS = (
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
-)
+_HTTP = "opentelemetry.exporter.otlp.proto.http"
+_GRPC = "opentelemetry.exporter.otlp.proto.grpc"
+_EXPORTERS = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),  # the SDK calls its logs unfinished
+}
 
 
 class Result(enum.Enum):
@@ -30,30 +30,30 @@ class Result(enum.Enum):
 
     SENT = "sent"
     UNACCEPTABLE = "unacceptable"
-    """The collector will never take these spans."""
+    """The collector will never take these items."""
     FAILED = "failed"
     """Later, perhaps."""
 
 
 class Exporter:
-    """Sends spans; blocks, so it belongs in a thread."""
+    """Sends spans or log records; blocks, so it belongs in a thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, where: Destination) -> None:
         # Each failure is reported by the caller, and nothing is lost: no need for the
         # exporter to tell the log about every attempt.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         self._answers: list[int] = []
-        self._exporter = _grpc(settings) if settings.protocol == "grpc" else self._http(settings)
+        self._exporter = _grpc(where) if where.protocol == "grpc" else self._http(where)
 
     @property
     def answer(self) -> str:
         """What the collector said last, for people."""
         return f"it answers {self._answers[-1]}" if self._answers else "it does not answer"
 
-    def send(self, spans: Sequence[ReadableSpan]) -> Result:
-        """Send the spans, for as long as the timeout allows."""
+    def send(self, items: Sequence[Any]) -> Result:
+        """Send the items, for as long as the timeout allows."""
         self._answers.clear()
-        if self._exporter.export(spans) is SpanExportResult.SUCCESS:
+        if self._exporter.export(items).name == "SUCCESS":
             return Result.SENT
         if self._answers and self._answers[-1] in _UNACCEPTABLE:
             return Result.UNACCEPTABLE
@@ -63,17 +63,19 @@ class Exporter:
         """Give up what is being sent, and let go of the connection."""
         self._exporter.shutdown()
 
-    def _http(self, settings: Settings) -> SpanExporter:
-        return OTLPSpanExporter(
-            endpoint=settings.endpoint,
-            headers=settings.headers,
-            timeout=settings.timeout_s,
-            compression=Compression.Gzip if settings.compression else None,
-            session=self._session(),
+    def _http(self, where: Destination) -> Any:
+        return _class(_HTTP, where.signal)(
+            endpoint=where.endpoint,
+            headers=where.headers,
+            timeout=where.timeout_s,
+            compression=Compression.Gzip if where.compression else None,
+            session=self._session(where.signal),
         )
 
-    def _session(self) -> requests.Session | None:
-        if any(os.environ.get(name) for name in _CREDENTIAL_PROVIDERS):
+    def _session(self, signal: Signal) -> requests.Session | None:
+        prefix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
+        own = f"{prefix}{signal.name.upper()}_CREDENTIAL_PROVIDER"
+        if os.environ.get(own) or os.environ.get(f"{prefix}CREDENTIAL_PROVIDER"):
             return None  # the exporter makes its own, and keeps its answers to itself
         session = requests.Session()
         session.hooks["response"].append(self._seen)
@@ -83,23 +85,35 @@ class Exporter:
         self._answers.append(response.status_code)
 
 
-def _grpc(settings: Settings) -> SpanExporter:
+def _class(package: str, signal: Signal) -> Any:
+    module, name = _EXPORTERS[signal.name]
+    return getattr(importlib.import_module(f"{package}.{module}"), name)
+
+
+def _grpc(where: Destination) -> Any:
     try:
-        exporters = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
+        exporter = _class(_GRPC, where.signal)
         grpc: Any = importlib.import_module("grpc")
     except ImportError as error:
         raise PluginError('protocol "grpc" needs more packages: install tidegate[grpc]') from error
-    exporter: SpanExporter = exporters.OTLPSpanExporter(
-        endpoint=settings.endpoint,
-        headers={name.lower(): value for name, value in settings.headers.items()} or None,
-        timeout=settings.timeout_s,
-        compression=grpc.Compression.Gzip if settings.compression else None,
+    return exporter(
+        endpoint=where.endpoint,
+        headers=_metadata(where) or None,
+        timeout=where.timeout_s,
+        compression=grpc.Compression.Gzip if where.compression else None,
     )
-    return exporter
+
+
+def _metadata(where: Destination) -> dict[str, str]:
+    # Over HTTP the exporter adds the environment's headers to ours; over gRPC it would not.
+    prefix = "OTEL_EXPORTER_OTLP_"
+    own = os.environ.get(f"{prefix}{where.signal.name.upper()}_HEADERS")
+    said = parse_env_headers(own or os.environ.get(f"{prefix}HEADERS", ""), liberal=True)
+    return {name.lower(): value for name, value in {**said, **where.headers}.items()}
 
 
 def resource(service_name: str | None, version: str) -> Resource:
-    """Return what the spans come from; `OTEL_RESOURCE_ATTRIBUTES` may say more."""
+    """Return what telemetry comes from; `OTEL_RESOURCE_ATTRIBUTES` may say more."""
     ours: dict[str, str] = {SERVICE_NAME: "tidegate", SERVICE_VERSION: version}
     ours[SERVICE_INSTANCE_ID] = socket.gethostname()
     said = Resource.create()
