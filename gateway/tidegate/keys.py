@@ -5,7 +5,6 @@ holds the two together.
 """
 
 import hashlib
-import json
 import secrets
 
 PREFIX = "tgk_"
@@ -26,17 +25,3 @@ def digest(value: str) -> str:
     password here that would need a slow one.
     """
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def toml_lines(team: str, key_id: str | None, sha256: str) -> str:
-    """Return the lines to paste into the configuration for a key with this digest."""
-    name = key_id or f"{team}-{sha256[:6]}"
-    entry = ", ".join(
-        f"{field} = {json.dumps(value)}"
-        for field, value in (("id", name), ("team", team), ("sha256", sha256))
-    )
-    return (
-        "\n# paste into the configuration, beside the keys that are there:\n"
-        '[[plugins]]\nuse = "identify"\n[plugins.config]\n'
-        f"keys = [\n  {{ {entry} }},\n]"
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import __version__
-from tidegate.cli import conformance, journal, keys, plugged
+from tidegate.cli import conformance, journal, plugged
 from tidegate.cli.parser import Commands, Parser
 from tidegate.cli.parser import command as declare
 from tidegate.config import Flags
@@ -68,7 +68,6 @@ def _parser(arguments: Sequence[str] = ()) -> Parser:
     _add_simulator(commands)
     conformance.add(commands)
     journal.add(commands)
-    keys.add(commands)
     plugged.add(commands, arguments[0] if arguments else "")
     return parser
 

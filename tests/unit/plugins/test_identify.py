@@ -14,8 +14,9 @@ from tidegate.errors import PluginError
 from tidegate.plugin import Admit, Refuse
 from tidegate.testing.fakes import EPOCH, FakeClock, make_exchange, make_request, open_plugin
 from tidegate.wire.routes import Kind
-from tidegate_plugins.identify import digest, plugin
-from tidegate_plugins.key_file import obtain
+from tidegate_plugins.identify import plugin
+from tidegate_plugins.identify.key_file import obtain
+from tidegate_plugins.identify.keyring import digest
 
 
 @pytest.fixture
