@@ -206,7 +206,7 @@ async def stream(call: Call, pieces: Sequence[bytes]) -> None:
 async def begin_stream(call: Call, *fields: Pair) -> None:
     """Send the head of a stream."""
     more = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    head = f"content-type: text/event-stream\r\n{more}transfer-encoding: chunked\r\n\r\n"
+    head = f"content-type: text/event-stream; charset=utf-8\r\n{more}transfer-encoding: chunked\r\n\r\n"
     await call.say(b"HTTP/1.1 200 OK\r\n" + head.encode())
 
 

@@ -119,10 +119,11 @@ async def _exact_bytes(probe: Probe) -> None:
 
 async def _large_body(probe: Probe) -> None:
     text = "All work and no play makes a dull day. " * (BIG_BYTES // 39)
-    body = probe.body(messages=[{"role": "user", "content": text}])
-    heard = await probe.forwarded(body)
-    if len(heard.body) < BIG_BYTES or json.loads(heard.body) != json.loads(body):
-        raise Failed(f"of {len(body)} bytes {len(heard.body)} arrived")
+    messages = [{"role": "user", "content": text}]
+    heard = await probe.forwarded(probe.body(messages=messages))
+    found = json.loads(heard.body)["messages"]
+    if found not in (messages, [{"role": "user", "content": [{"type": "text", "text": text}]}]):
+        raise Failed("the text was changed")
 
 
 async def _trace_context(probe: Probe) -> None:
@@ -140,7 +141,7 @@ async def _subscription(probe: Probe) -> None:
     credential = "Bearer of-a-subscription"
     headers = probe.head(credential=[("authorization", credential)])
     answer = await probe.ask(message, headers=headers)
-    if answer.status in (401, 403):
+    if answer.status in (400, 401, 403):
         raise Skipped("this gateway wants credentials of its own")
     found = _all(probe.arrived(answer).headers, "authorization")
     if found != [credential]:

@@ -12,6 +12,9 @@ from tidegate.conformance.case import Case, Score
 from tidegate.conformance.probe import Failed, Pair, Probe, Skipped, brief, message
 from tidegate.testing.upstream import scripted_upstream
 
+FIRST_S = 60
+"""A gateway may import and connect a lot for its first request."""
+
 CASE_S = 120
 """A case that takes longer has failed, whatever it waits for."""
 
@@ -93,7 +96,7 @@ async def _check(probe: Probe) -> None:
     """Send one plain request, which has to reach us."""
     where = f"`{probe.base_url}`"
     try:
-        answer = await probe.ask(message)
+        answer = await probe.ask(message, within_s=FIRST_S)
     except Failed as failed:
         raise Unplayable(f"{where} does not answer: {failed}") from None
     if answer.status in (401, 403):
