@@ -12,6 +12,23 @@ from typing import Any
 
 import msgspec
 
+from tidegate.wire.spans import Value, escape, locate, members, scan
+
+__all__ = [
+    "EMPTY",
+    "MAX_DEPTH",
+    "Body",
+    "BodyError",
+    "Edit",
+    "Value",
+    "escape",
+    "insertion",
+    "parse",
+    "replacement",
+    "scan",
+    "splice",
+]
+
 MAX_DEPTH = 200
 """Deeper than any real conversation, far above what recursion in any parser allows."""
 
@@ -39,15 +56,6 @@ class Edit:
     replacement: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """Where one JSON value stands in the bytes: `raw[start:end]`."""
-
-    pointer: str
-    start: int
-    end: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
     """The bytes and their document. `document` is shared: never change it."""
@@ -63,15 +71,12 @@ class Body:
         return scan(self.raw)
 
     def value(self, pointer: str) -> Value:
-        """Return where the value at a JSON pointer stands.
+        """Return where the value at a JSON pointer stands, containers with all they hold.
 
         Raises:
             KeyError: there is none.
         """
-        for value in scan(self.raw):
-            if value.pointer == pointer:
-                return value
-        raise KeyError(pointer)
+        return locate(self.raw, pointer)
 
 
 EMPTY = Body(b"", {})
@@ -117,13 +122,14 @@ def insertion(body: Body, holder: str, key: str, value: Any, rule: str) -> Edit:
         KeyError: there is no such object, or it has that key.
     """
     at = body.value(holder)
-    pointer = f"{holder}/{escape(key)}"
-    if body.raw[at.start] != 0x7B or any(one.pointer == pointer for one in body.values()):
-        raise KeyError(pointer)
-    follows = body.raw[at.end :].lstrip(b" \t\r\n")[:1]
-    comma = b"" if follows == b"}" else b","
-    member = msgspec.json.encode(key) + b":" + msgspec.json.encode(value) + comma
-    return Edit(pointer, rule, at.end, at.end, member)
+    if body.raw[at.start] != 0x7B:
+        raise KeyError(holder)
+    there = dict(members(body.raw, at))
+    if key in there:
+        raise KeyError(key)
+    member = msgspec.json.encode(key) + b":" + msgspec.json.encode(value)
+    place = at.start + 1
+    return Edit(f"{holder}/{escape(key)}", rule, place, place, member + b"," * bool(there))
 
 
 def splice(raw: bytes, edits: Sequence[Edit]) -> bytes:
@@ -238,49 +244,3 @@ def _keys_at_most(raw: bytes, enough: int) -> int:
     if bound > enough:
         bound -= len(_ESCAPED_QUOTE_END.findall(raw))
     return bound
-
-
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
-
-
-def scan(raw: bytes) -> Iterator[Value]:
-    """Yield every value of a valid JSON text in document order, with its JSON pointer.
-
-    A container is yielded before what it holds, but with the span of its opening bracket
-    only, as its end is not known yet.
-    """
-    pointer = ""
-    stack: list[tuple[str, int]] = []  # pointer of the container, next index or -1 for objects
-    key: str | None = None
-    for match in _TOKEN.finditer(raw):
-        start, end = match.span()
-        char = raw[start]
-        if char in b"]}":
-            stack.pop()
-            continue
-        if char in b",:":
-            if char == 0x3A and key is None:
-                raise AssertionError("scan() needs valid JSON")
-            continue
-        if stack:
-            parent, index = stack[-1]
-            if index < 0 and key is None:
-                key = escape(_text(raw[start:end]))
-                continue
-            pointer = f"{parent}/{key if index < 0 else index}"
-            if index >= 0:
-                stack[-1] = (parent, index + 1)
-            key = None
-        yield Value(pointer, start, end)
-        if char in b"[{":
-            stack.append((pointer, -1 if char == 0x7B else 0))
-
-
-def _text(literal: bytes) -> str:
-    text: str = json.loads(literal)
-    return text
-
-
-def escape(token: str) -> str:
-    """Return one reference token of a JSON pointer (RFC 6901 section 4)."""
-    return token.replace("~", "~0").replace("/", "~1")
