@@ -81,6 +81,8 @@ class Admit:
     """The rule that allowed it, where there is one to name."""
     headers: tuple[tuple[str, str], ...] = ()
     """`x-tidegate-*` response headers that announce what was done, such as a clamp."""
+    opens: bool = False
+    """AUTHORIZE policies: this caller may use an endpoint of `wire.routes.CLOSED`."""
     evaluated: bool = True
     """False: the policy had nothing to look at. Recorded as `not_evaluated`."""
 

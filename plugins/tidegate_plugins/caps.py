@@ -22,6 +22,8 @@ class Caps(PluginConfig, frozen=True):
     """What may be asked for at most; nothing said, no cap."""
 
     max_tokens: Tokens | None = None
+    default_max_tokens: Tokens | None = None
+    """Put into requests that say no `max_tokens`; never more than the cap."""
     budget_tokens: Tokens | None = None
     """`thinking.budget_tokens`."""
     effort: Effort | None = None

@@ -1,6 +1,6 @@
 """How much one request may ask for: output tokens, thinking, effort, a task's budget.
 
-Only `max_tokens` is ever clamped. The others are part of what the provider caches and of
+Only `max_tokens` is ever clamped, or put in where it is absent. The others are part of what the provider caches and of
 what the model does, and lowering them behind the caller's back would surprise both.
 """
 
@@ -11,24 +11,36 @@ from typing import Any
 
 from tidegate.errors import PluginError
 from tidegate.exchange import Exchange, Request
-from tidegate.plugin import ADMIT, Admit, Decision, Host, PluginSpec, Refuse, Stage
-from tidegate.wire.body import Body, Edit
+from tidegate.plugin import (
+    ADMIT,
+    NOT_CONCERNED,
+    Admit,
+    Decision,
+    Host,
+    PluginSpec,
+    Refuse,
+    Stage,
+)
+from tidegate.wire.body import Body, insertion, replacements
 from tidegate.wire.routes import Kind as Route
 from tidegate_plugins.caps import Config, Rules, compile_rules
 from tidegate_plugins.model_ids import shown
 from tidegate_plugins.places import Json, Kind, Place, Unreadable, bad_request, dotted, places
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
+INTERLEAVED = "interleaved-thinking-"
+"""The beta under which `budget_tokens` may exceed `max_tokens` (messages-api sheet, 2.6)."""
 UNSAID_EFFORT = "high"
 """What the API takes where a request says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clamp:
-    """A `max_tokens` to lower."""
+    """A `max_tokens` to lower, or to put in."""
 
     pointer: str
     cap: int
+    absent: bool = False
 
 
 Clamps = dict[str, Clamp]
@@ -53,6 +65,8 @@ class Pass:
 
     place: Place
     document: Json
+    interleaved: bool = False
+    """Thinking may go on between tool calls, and its budget beyond one `max_tokens`."""
 
     def find(self, key: str) -> tuple[Any, str, bool]:
         """Return the value that counts, its pointer, and whether it was inherited."""
@@ -78,10 +92,11 @@ class Limits:
     async def admit(self, exchange: Exchange, request: Request) -> Decision:
         """Refuse what asks for too much, or lower its `max_tokens`."""
         if exchange.route.kind is not Route.MESSAGES:
-            return ADMIT  # nothing else produces tokens
+            return NOT_CONCERNED  # nothing else produces tokens
         rules = self._teams.get(request.principal.team, self._general)
+        interleaved = INTERLEAVED in exchange.headers.get("anthropic-beta", "")
         try:
-            clamps = _check(request.body.document, rules)
+            clamps = _check(request.body.document, rules, interleaved=interleaved)
         except Refused as refused:
             return refused.refusal
         except Unreadable as unreadable:
@@ -89,13 +104,13 @@ class Limits:
         return _clamped(request.body, clamps) if clamps else ADMIT
 
 
-def _check(document: Json, rules: Rules) -> Clamps:
+def _check(document: Json, rules: Rules, *, interleaved: bool) -> Clamps:
     """Check every run. The request comes first, as its clamp is what fallbacks inherit."""
     clamps: Clamps = {}
     for place in places(document):
         if place.kind is Kind.SERVERS_CHOICE:
             continue
-        run = Pass(place, document)
+        run = Pass(place, document, interleaved)
         clamp = _max_tokens(run, rules, clamps)
         if place.kind is not Kind.TOOL:
             _thinking(run, rules, clamp)
@@ -111,8 +126,11 @@ def _max_tokens(run: Pass, rules: Rules, clamps: Clamps) -> Clamp | None:
     value, pointer, inherited = run.find("max_tokens")
     if value is None and run.place.kind is Kind.TOOL:
         return None
-    _integer(value, pointer)
+    if run.place.kind is Kind.REQUEST and "max_tokens" not in run.document:
+        return _absent(run, rules)
     lowered = clamps.get(pointer)
+    if lowered is None or not lowered.absent:
+        _integer(value, pointer)
     if lowered is not None:
         value = lowered.cap
     cap = rules.cap("max_tokens", run.model)
@@ -125,6 +143,15 @@ def _max_tokens(run: Pass, rules: Rules, clamps: Clamps) -> Clamp | None:
     raise _refuse(pointer, _at_most(cap, run.model), "max_tokens")
 
 
+def _absent(run: Pass, rules: Rules) -> Clamp | None:
+    """Return what to put in; without a default the API's own rule stands, which requires it."""
+    default = rules.cap("default_max_tokens", run.model)
+    cap = rules.cap("max_tokens", run.model)
+    if default is None:
+        raise _refuse("/max_tokens", "field required", "max_tokens")
+    return Clamp("/max_tokens", default if cap is None else min(default, cap), absent=True)
+
+
 def _thinking(run: Pass, rules: Rules, clamp: Clamp | None) -> None:
     thinking, pointer, _ = run.find("thinking")
     budget = _member(thinking, pointer, "budget_tokens")
@@ -135,8 +162,8 @@ def _thinking(run: Pass, rules: Rules, clamp: Clamp | None) -> None:
     cap = rules.cap("budget_tokens", run.model)
     if cap is not None and budget > cap:
         raise _refuse(pointer, _at_most(cap, run.model), "budget_tokens")
-    if clamp is not None and budget >= clamp.cap:
-        why = f"max_tokens is limited to {clamp.cap} here, and this has to be less; lower both"
+    if clamp is not None and budget >= clamp.cap and not run.interleaved:
+        why = f"max_tokens is {clamp.cap} here, and this has to be less; set both lower"
         raise _refuse(pointer, why, "budget_tokens")
 
 
@@ -198,12 +225,14 @@ def _at_most(cap: int, model: object) -> str:
 
 
 def _clamped(body: Body, clamps: Clamps) -> Admit:
-    edits = tuple(
-        Edit(value.pointer, "max_tokens", value.start, value.end, b"%d" % clamp.cap)
-        for value in body.values()
-        if (clamp := clamps.get(value.pointer)) is not None
+    lowered = {one.pointer: one.cap for one in clamps.values() if not one.absent}
+    absent = [one.cap for one in clamps.values() if one.absent]
+    put_in = [insertion(body, "", "max_tokens", cap, "default_max_tokens") for cap in absent]
+    return Admit(
+        edits=(*put_in, *replacements(body, lowered, "max_tokens")),
+        rule="default_max_tokens" if put_in else "max_tokens",
+        headers=tuple(_announced(clamps)),
     )
-    return Admit(edits=edits, rule="max_tokens", headers=tuple(_announced(clamps)))
 
 
 def _announced(clamps: Clamps) -> Iterator[tuple[str, str]]:

@@ -1,22 +1,37 @@
 """Which models may be asked for, by whom, wherever a request can name one.
 
-`allow` and `deny` hold exact ids and globs. A team's own `allow` takes the place of the
-general one; what is denied in general is denied to every team. `deny` wins.
+`allow` and `deny` hold exact ids, globs and families. A team's own `allow` takes the place of
+the general one; what is denied in general is denied to every team. `deny` wins. An alias
+becomes the id it stands for before the request leaves. The list of models is answered here:
+what this caller may use, and no more.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from tidegate.errors import PluginError
 from tidegate.exchange import Exchange, Request
-from tidegate.plugin import ADMIT, Admit, Decision, Host, PluginConfig, PluginSpec, Refuse, Stage
+from tidegate.plugin import (
+    NOT_CONCERNED,
+    Admit,
+    Answer,
+    Decision,
+    Host,
+    PluginConfig,
+    PluginSpec,
+    Refuse,
+    Stage,
+)
+from tidegate.wire.body import Body, replacements
 from tidegate.wire.routes import GOVERNED_BODIES
 from tidegate.wire.routes import Kind as Route
 from tidegate_plugins.model_ids import Pattern, canonical, pattern, shown
-from tidegate_plugins.places import Kind, Place, Unreadable, dotted, places
+from tidegate_plugins.model_list import CATALOGUE, BadQuery, Entry, describe, known, page
+from tidegate_plugins.places import Kind, Place, Unreadable, bad_request, dotted, places
 
 _SHOWN = 8
 """Patterns that a refusal names: enough to find the right one, not a catalogue."""
@@ -29,14 +44,22 @@ class Team(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In place of the general `allow`."""
     deny: tuple[str, ...] = ()
     """Besides the general `deny`."""
+    aliases: dict[str, str] = {}
+    """Besides the general ones, or in their place."""
 
 
 class Config(PluginConfig, frozen=True):
-    """Exact model ids (`claude-sonnet-4-6`) or globs (`claude-haiku-*`, `*`)."""
+    """Exact ids (`claude-sonnet-4-6`), globs (`claude-haiku-*`, `*`), `family:haiku`."""
 
     allow: tuple[str, ...] | None = None
     """Left away beside a `deny`: everything that is not denied."""
     deny: tuple[str, ...] = ()
+    aliases: dict[str, str] = {}
+    """`fast = "claude-haiku-4-5"`: a name that callers may send, and the id that leaves."""
+    catalogue: dict[str, str] = {}
+    """Further ids for the list of models, with the names to show."""
+    listing: Literal["answer", "forward"] = "answer"
+    """Who answers `GET /v1/models`: the gateway, or the upstream, with all that it has."""
     teams: dict[str, Team] = {}
 
 
@@ -46,15 +69,25 @@ class Rules:
 
     allow: tuple[Pattern, ...]
     deny: tuple[Pattern, ...]
+    aliases: dict[str, str]
 
-    def verdict(self, model: object) -> tuple[bool, str]:
+    def target(self, model: str) -> str:
+        """Return the id that leaves for a model as the caller wrote it."""
+        plain = canonical(model)
+        return model if plain is None else self.aliases.get(plain, model)
+
+    def denied(self, model: str) -> str:
+        """Return the rule that denies a name, or nothing."""
+        plain = canonical(model) or ""
+        return next((f"deny:{one.text}" for one in self.deny if one.denies(plain)), "")
+
+    def verdict(self, model: str) -> tuple[bool, str]:
         """Return whether the model may be used, and the rule that says so."""
         plain = canonical(model)
         if plain is None:
             return False, "odd_id"
-        for denied in self.deny:
-            if denied.denies(plain):
-                return False, f"deny:{denied.text}"
+        if denied := self.denied(model):
+            return False, denied
         for allowed in self.allow:
             if allowed.allows(plain):
                 return True, f"allow:{allowed.text}"
@@ -86,11 +119,14 @@ class Models:
     """The policy."""
 
     def __init__(self, config: Config) -> None:
-        general = _rules(config.allow, config.deny, "")
+        general = _rules(config.allow, config.deny, config.aliases, "")
         self._general = general
         self._teams = {
-            name: _team(general, team, f"teams.{name}.") for name, team in config.teams.items()
+            name: _team(general, config.aliases, team, f"teams.{name}.")
+            for name, team in config.teams.items()
         }
+        self._answers = config.listing == "answer"
+        self._extra = tuple(Entry(id_, shown_) for id_, shown_ in config.catalogue.items())
 
     async def admit(self, exchange: Exchange, request: Request) -> Decision:
         """Refuse if any model that the request could run is not allowed."""
@@ -98,32 +134,83 @@ class Models:
         rules = self._teams.get(team, self._general)
         kind = exchange.route.kind
         if kind is Route.MODEL:
-            model = exchange.route.path.removeprefix("/v1/models/")
-            allowed, rule = rules.verdict(model)
-            return Admit(rule=rule) if allowed else _refusal(model, "", rule, rules, team)
+            return self._one(exchange.route.path.removeprefix("/v1/models/"), rules, team)
+        if kind is Route.MODELS:
+            return self._list(exchange.route.query, rules)
         if kind not in GOVERNED_BODIES:
-            return ADMIT
+            return NOT_CONCERNED
         try:
-            return _decide(request.body.document, rules, team)
+            return _decide(request.body, rules, team)
         except Unreadable as error:
             return error.refusal()
 
+    def _one(self, model: str, rules: Rules, team: str) -> Decision:
+        target = rules.target(model)
+        allowed, rule = _weigh(model, target, rules)
+        if not allowed:
+            return _refusal(model, "", rule, rules, team)
+        entry = next((entry for entry in listed(rules, self._extra) if entry.id == model), None)
+        entry = entry or known(canonical(target) or "")
+        if entry is None or not self._answers:
+            return Admit(rule=rule)
+        return Answer(body=msgspec.json.encode(describe(entry)), rule=rule)
 
-def _decide(document: dict[str, object], rules: Rules, team: str) -> Decision:
+    def _list(self, query: str, rules: Rules) -> Decision:
+        if not self._answers:
+            return NOT_CONCERNED
+        try:
+            return Answer(body=page(listed(rules, self._extra), query), rule="list")
+        except BadQuery as error:
+            return bad_request("", str(error), "query")
+
+
+def listed(rules: Rules, extra: Sequence[Entry]) -> list[Entry]:
+    """Return what a caller may use: aliases, configured ids, and what the catalogue has."""
+    aliases = [Entry(name, f"{name} ({target})") for name, target in sorted(rules.aliases.items())]
+    exact = [
+        Entry(one.text, one.text) for one in rules.allow if one.glob is None and not one.family
+    ]
+    found = {entry.id: entry for entry in (*aliases, *extra, *CATALOGUE)}
+    for entry in exact:
+        if known(entry.id) is None:
+            found.setdefault(entry.id, entry)
+    return [entry for name, entry in found.items() if _weigh(name, rules.target(name), rules)[0]]
+
+
+def _weigh(model: str, target: str, rules: Rules) -> tuple[bool, str]:
+    """Weigh what was asked and what will leave: an alias must not get past a `deny`."""
+    allowed, rule = rules.verdict(target)
+    if allowed and target != model:
+        denied = rules.denied(model)
+        return (False, denied) if denied else (True, f"alias:{canonical(model)}")
+    return allowed, rule
+
+
+def _decide(body: Body, rules: Rules, team: str) -> Decision:
     first = ""
-    for place in places(document):
+    resolved: dict[str, str] = {}
+    for place in places(body.document):
         if place.kind is Kind.SERVERS_CHOICE:
-            model: object = "default"
+            model = "default"
             pointer = place.pointer
             allowed, rule = rules.servers_choice()
         else:
             model = _model(place)
             pointer = f"{place.pointer}/model"
-            allowed, rule = rules.verdict(model)
+            target = rules.target(model)
+            allowed, rule = _weigh(model, target, rules)
+            if target != model:
+                resolved[pointer] = target
         if not allowed:
             return _refusal(model, pointer, rule, rules, team)
         first = first or rule
-    return Admit(rule=first)
+    return _resolved(body, resolved, first) if resolved else Admit(rule=first)
+
+
+def _resolved(body: Body, resolved: dict[str, str], rule: str) -> Admit:
+    top = resolved.get("/model")
+    headers = (("x-tidegate-model", top),) if top else ()
+    return Admit(edits=replacements(body, resolved, "alias"), rule=rule, headers=headers)
 
 
 def _model(place: Place) -> str:
@@ -133,7 +220,7 @@ def _model(place: Place) -> str:
     return model
 
 
-def _refusal(model: object, pointer: str, rule: str, rules: Rules, team: str) -> Refuse:
+def _refusal(model: str, pointer: str, rule: str, rules: Rules, team: str) -> Refuse:
     where = f" ({dotted(pointer)})" if pointer.count("/") > 1 or model == "default" else ""
     why = f"is not allowed here for team {shown(team)}; {rules.hint()}"
     if rule == "odd_id":
@@ -147,25 +234,39 @@ def _refusal(model: object, pointer: str, rule: str, rules: Rules, team: str) ->
     )
 
 
-def _rules(allow: Sequence[str] | None, deny: Sequence[str], where: str) -> Rules:
+def _rules(
+    allow: Sequence[str] | None, deny: Sequence[str], aliases: dict[str, str], where: str
+) -> Rules:
     allowed = ("*",) if allow is None else allow
+    for name, target in aliases.items():
+        _check_alias(name, target, aliases, f"{where}aliases")
     return Rules(
         tuple(pattern(text, f"{where}allow[{i}]") for i, text in enumerate(allowed)),
         tuple(pattern(text, f"{where}deny[{i}]", ignore_case=True) for i, text in enumerate(deny)),
+        aliases,
     )
 
 
-def _team(general: Rules, team: Team, where: str) -> Rules:
-    own = _rules(team.allow, team.deny, where)
+def _check_alias(name: str, target: str, aliases: dict[str, str], where: str) -> None:
+    if canonical(name) != name:
+        raise PluginError(f"{where}: {name[:80]!a} cannot be a name for a model")
+    if canonical(target) is None:
+        raise PluginError(f"{where}.{name}: {target[:80]!a} is not the id of a model")
+    if target in aliases:
+        raise PluginError(f"{where}.{name}: {target} is an alias itself; name the model")
+
+
+def _team(general: Rules, aliases: dict[str, str], team: Team, where: str) -> Rules:
+    own = _rules(team.allow, team.deny, {**aliases, **team.aliases}, where)
     allow = general.allow if team.allow is None else own.allow
-    return Rules(allow, general.deny + own.deny)
+    return Rules(allow, general.deny + own.deny, own.aliases)
 
 
 @asynccontextmanager
 async def _open(config: Config, _host: Host) -> AsyncIterator[Models]:
     if config == Config():
         raise PluginError('models: no rules; write which models may be used: allow = ["…"]')
-    if config.allow is None and not config.deny:
+    if config.allow is None and not config.deny and not config.aliases:
         # Teams alone say nothing about everybody else, and "everything" is a poor guess.
         raise PluginError("models: write a general allow (may be empty) beside teams")
     yield Models(config)
@@ -176,5 +277,5 @@ plugin: PluginSpec[Config] = PluginSpec(
     open=_open,
     stage=Stage.AUTHORIZE,
     replayable=True,
-    summary="Allows models by exact id or glob, per team, wherever a request can name one.",
+    summary="Allows models by id, glob or family, per team; resolves aliases; lists models.",
 )

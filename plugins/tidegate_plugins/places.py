@@ -52,7 +52,7 @@ def bad_request(pointer: str, message: str, rule: str) -> Refuse:
     return Refuse(
         status=400,
         error_type="invalid_request_error",
-        message=f"{dotted(pointer)}: {message}",
+        message=f"{dotted(pointer)}: {message}" if pointer else message,
         rule=rule,
         pointer=pointer,
     )

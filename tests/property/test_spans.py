@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.wire.body import Body, insertion, parse, replacement, splice
+from tidegate.wire.body import Body, insertion, parse, replacements, splice
 from tidegate.wire.spans import escape, locate
 
 TEXT = st.text(max_size=8) | st.sampled_from(["a/b", "~", "", "\ud800", '"', "\\", "}", ":,"])
@@ -70,14 +70,14 @@ def body(text: str) -> Body:
 
 def test_a_replacement_touches_one_value() -> None:
     found = body('{"model" : "fast", "x":1e3}')
-    edit = replacement(found, "/model", "claude-haiku-4-5", "alias")
-    assert splice(found.raw, [edit]) == b'{"model" : "claude-haiku-4-5", "x":1e3}'
+    edits = replacements(found, {"/model": "claude-haiku-4-5"}, "alias")
+    assert splice(found.raw, edits) == b'{"model" : "claude-haiku-4-5", "x":1e3}'
 
 
 def test_only_scalars_are_replaced_and_only_absent_keys_inserted() -> None:
     found = body('{"a":[1],"b":{}}')
     with pytest.raises(ValueError, match="/a"):
-        replacement(found, "/a", 1, "r")
+        replacements(found, {"/a": 1}, "r")
     for holder, key in (("", "a"), ("/a", "x"), ("/c", "x")):
         with pytest.raises(KeyError):
             insertion(found, holder, key, 1, "r")

@@ -46,7 +46,7 @@ from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
 from tidegate.wire.headers import Pair
 from tidegate.wire.outline import outline
-from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, Kind
+from tidegate.wire.routes import LOCAL, WITH_BODY, Kind
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Handler:
         if route.kind is Kind.NONE:
             raise reply.unknown_route(route)
         credential = credential_of(request.raw_headers)
-        if route.kind in GOVERNED_BODIES:
+        if route.kind in WITH_BODY:
             raw = await self._read(request, course, generation.config.listen.max_body_bytes)
             try:
                 first = read_request(raw, route.kind, ANONYMOUS, credential)

@@ -145,8 +145,9 @@ def unknown_route(route: Route) -> Refusal:
         message = f"{route.method[:16]} is not served at {route.path[:200]}; use {allowed}"
         return refuse(405, message, "method", headers=[(b"allow", allowed.encode())])
     message = (
-        f"{_shown(route.path)} is not served by this gateway, which forwards POST /v1/messages, "
-        "POST /v1/messages/count_tokens and GET /v1/models only"
+        f"{_shown(route.path)} is not served by this gateway: it forwards /v1/messages, "
+        "/v1/messages/count_tokens, /v1/models, and where it is configured to, "
+        "/v1/messages/batches and /v1/files but for uploads"
     )
     return refuse(404, message, "path")
 

@@ -9,7 +9,7 @@ from tidegate.pipeline.conclude import Course
 from tidegate.pipeline.targets import Target, choose, header_of, model_of
 from tidegate.wire import headers
 from tidegate.wire.headers import Pair
-from tidegate.wire.routes import GOVERNED_BODIES
+from tidegate.wire.routes import WITH_BODY
 
 VERSION = b"anthropic-version"
 
@@ -69,7 +69,9 @@ def request_head(
         b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), path, pool.authority),
         credential=credential,
         forward=forward,
-        length=len(admission.request.body.raw) if route.kind in GOVERNED_BODIES else None,
+        length=len(admission.request.body.raw)
+        if route.kind in WITH_BODY or route.method == "POST"
+        else None,
         consumed=admission.consumed_headers,
     )
 

@@ -1,51 +1,17 @@
 """Admission: the whole policy of "fail closed". A request leaves only if every policy says so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-from msgspec.structs import replace
 
 from tidegate.exchange import Credential, Exchange, Principal, Request
-from tidegate.pipeline.host import NOT_EVALUATED, Link, Verdict, ask
-from tidegate.plugin import Admit, Answer, Hold, Note, Refuse, Stage
-from tidegate.record import DecisionRecord, EditRecord, RefusedBy
-from tidegate.wire.body import EMPTY, Body, BodyError, Edit, parse, splice
+from tidegate.pipeline.batch import Batch
+from tidegate.pipeline.host import Link, ask
+from tidegate.pipeline.weighing import Admission, bad_body, not_asked, record, weigh
+from tidegate.plugin import Refuse, Stage
+from tidegate.wire.body import EMPTY, BodyError, parse
 from tidegate.wire.messages import EMPTY_VIEW, View, missing, view
-from tidegate.wire.routes import Kind
+from tidegate.wire.routes import CLOSED, Kind
 
-
-@dataclass(slots=True)
-class Admission:
-    """What admission has come to so far. Grows while policies are asked.
-
-    It is filled in place, so that what was taken and decided is known even if the asking
-    is cancelled half way.
-    """
-
-    request: Request
-    holds: list[Hold] = field(default_factory=list)
-    decisions: list[DecisionRecord] = field(default_factory=list)
-    edits: list[EditRecord] = field(default_factory=list)
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    credential_consumed: bool = False
-    credential_forwarded: bool = False
-    """It leaves with the caller's own credential or not at all."""
-    consumed_headers: frozenset[str] = frozenset()
-    refusal: Refuse | None = None
-    refused_by: RefusedBy | None = None
-    answer: Answer | None = None
-    """The first answer by a policy, which stands if nobody refuses."""
-    answered_at: Stage = Stage.TRANSFORM
-
-    @property
-    def admitted(self) -> bool:
-        """Whether every policy asked so far has admitted."""
-        return self.refusal is None
-
-    def refuse(self, refusal: Refuse, plugin: str) -> None:
-        """End here."""
-        self.refusal = refusal
-        self.refused_by = RefusedBy(plugin, refusal.rule, refusal.pointer)
+__all__ = ["Admission", "admit", "bad_body", "bodiless_request", "read_request", "still_says"]
 
 
 def read_request(
@@ -70,133 +36,54 @@ def bodiless_request(principal: Principal, credential: Credential | None) -> Req
 async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission) -> None:
     """Ask every policy in order, until one refuses; `admission` says how it went.
 
-    After an answer, only the rest of its stage is asked, as nothing leaves.
+    After an answer, only the rest of its stage is asked, as nothing leaves. Of a batch, the
+    whole is put to policies that identify, authorize and reserve, and each request in it,
+    as if it had come alone, to those that authorize and transform.
     """
-    complete = False
+    batch = Batch(exchange, admission) if exchange.route.kind is Kind.BATCHES else None
+    authorized = False
     for at, link in enumerate(chain):
-        if not complete and link.stage > Stage.AUTHORIZE and admission.answer is None:
-            complete = True
-            _check_complete(exchange, admission)
+        if not authorized and link.stage > Stage.AUTHORIZE and admission.answer is None:
+            authorized = True
+            _check_authorized(exchange, admission)
         if admission.refusal is not None or link.stage > admission.answered_at:
-            admission.decisions += map(_not_asked, chain[at:])
+            admission.decisions += map(not_asked, chain[at:])
             return
-        verdict = await ask(link, exchange, admission.request)
-        _record(link, verdict, admission)
-        refusal = _weigh(link, verdict, exchange, admission)
-        if refusal is not None:
-            admission.refuse(refusal, link.name)
-    if not complete and admission.refusal is None and admission.answer is None:
-        _check_complete(exchange, admission)
+        if batch is None or link.stage is not Stage.TRANSFORM:
+            await _ask(link, exchange, admission)
+        if batch is not None and link.stage in (Stage.AUTHORIZE, Stage.TRANSFORM):
+            await batch.ask(link)
+    if not authorized and admission.refusal is None and admission.answer is None:
+        _check_authorized(exchange, admission)
 
 
-def _check_complete(exchange: Exchange, admission: Admission) -> None:
-    """Refuse what still lacks a required field when nobody can put one in any more."""
-    error = missing(admission.request.view, exchange.route.kind)
-    if error is not None:
+async def _ask(link: Link, exchange: Exchange, admission: Admission) -> None:
+    verdict = await ask(link, exchange, admission.request)
+    record(link, verdict, admission)
+    refusal = weigh(link, verdict, exchange, admission)
+    if refusal is not None:
+        admission.refuse(refusal, link.name)
+
+
+def _check_authorized(exchange: Exchange, admission: Admission) -> None:
+    """Refuse what nobody opened, and what lacks a field that nobody can put in any more."""
+    if admission.refusal is not None:
+        return
+    kind = exchange.route.kind
+    error = missing(admission.request.view, kind)
+    if kind in CLOSED and not admission.opened:
+        admission.refuse(_closed(kind), "gateway")
+    elif error is not None:
         admission.refuse(bad_body(error), "gateway")
 
 
-def bad_body(error: BodyError) -> Refuse:
-    """Return the refusal of a body that the gateway cannot work with."""
+def _closed(kind: Kind) -> Refuse:
+    what = "files" if "file" in kind else "batches"
     return Refuse(
-        status=400,
-        error_type="invalid_request_error",
-        message=error.message,
-        rule="body",
-        pointer=error.pointer,
-    )
-
-
-def _not_asked(link: Link) -> DecisionRecord:
-    return DecisionRecord(link.name, "", NOT_EVALUATED, "shadow" if link.shadow else "enforce")
-
-
-def _weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admission) -> Refuse | None:
-    """Let the verdict take effect; return the refusal, if it is one."""
-    decision = verdict.decision
-    if decision.hold is not None:
-        admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
-    if isinstance(decision, Admit):
-        admission.credential_consumed |= decision.consumes_credential
-        admission.consumed_headers |= decision.consumes_headers
-        return None if link.shadow else _apply(link, decision, exchange, admission)
-    if isinstance(decision, Answer):
-        if not link.shadow and admission.answer is None:
-            admission.answer, admission.answered_at = decision, link.stage
-        return None
-    failed = verdict.word != "refuse"
-    if link.shadow or (failed and link.admit_on_error):
-        return None
-    return decision
-
-
-def _record(link: Link, verdict: Verdict, admission: Admission) -> None:
-    decision = verdict.decision
-    failed = verdict.word in ("error", "timeout")
-    mode = "shadow" if link.shadow else "admit" if failed and link.admit_on_error else "enforce"
-    pointer = decision.pointer if type(decision) is Refuse else ""
-    first = DecisionRecord(link.name, decision.rule, verdict.word, mode, pointer, verdict.us)
-    admission.decisions.append(first)
-    admission.decisions += [_note(link.name, note, mode) for note in decision.notes]
-
-
-def _note(name: str, note: Note, mode: str) -> DecisionRecord:
-    return DecisionRecord(name, note.rule, note.verdict, mode, note.pointer)
-
-
-def _apply(link: Link, decision: Admit, exchange: Exchange, admission: Admission) -> Refuse | None:
-    """Take the decision in; return a refusal if it cannot be applied."""
-    request = admission.request
-    if decision.principal is not None:
-        request = replace(request, principal=decision.principal)
-        admission.credential_forwarded = decision.forwards_credential
-    if decision.edits:
-        try:
-            request = _edited(link, request, decision.edits, exchange.route.kind)
-        except (BodyError, ValueError):
-            return Refuse(
-                status=500,
-                error_type="api_error",
-                message=f"the gateway's policy `{link.name}` made an edit that breaks the request",
-                rule="bad_edit",
-            )
-        admission.edits += [_edit_record(link.name, edit) for edit in decision.edits]
-    admission.headers += decision.headers
-    admission.request = request
-    return None
-
-
-def _edited(link: Link, request: Request, edits: Sequence[Edit], kind: Kind) -> Request:
-    """Return the request with the edits applied.
-
-    Raises:
-        BodyError, ValueError: the result is no request, or not the one that was authorized.
-    """
-    body = apply_edits(request.body, edits)
-    seen = view(body.document, kind)
-    if link.stage > Stage.AUTHORIZE and seen != request.view:
-        raise ValueError("an edit after authorization changes what was authorized")
-    return replace(request, body=body, view=seen)
-
-
-def apply_edits(body: Body, edits: Sequence[Edit]) -> Body:
-    """Return the body with the edits spliced in, read anew.
-
-    Raises:
-        BodyError: the result is not a body any more.
-        ValueError: the edits overlap or lie outside of it.
-    """
-    return parse(splice(body.raw, edits))
-
-
-def _edit_record(name: str, edit: Edit) -> EditRecord:
-    return EditRecord(
-        pointer=edit.pointer,
-        rule=edit.rule,
-        bytes_before=edit.end - edit.start,
-        bytes_after=len(edit.replacement),
-        plugin=name,
-        offset=edit.start,
+        status=403,
+        error_type="permission_error",
+        message=f"{what} are not served here; the policy `features` can open them for a team",
+        rule="endpoint",
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from zlib import crc32
 
 from tidegate.exchange import Credential, Exchange, Principal, Request
-from tidegate.testing.fakes import DOCUMENT, make_answer, make_exchange, make_request
-from tidegate.wire.routes import GOVERNED_BODIES, Kind
+from tidegate.testing.fakes import BATCH, DOCUMENT, make_answer, make_exchange, make_request
+from tidegate.wire.routes import CLOSED, WITH_BODY, Kind
 from tidegate.wire.transcript import Transcript
 
 CANARY = "canary-" + "5e1f" * 4
@@ -39,6 +39,7 @@ def make_cases(
         *(_case(name, Kind.MESSAGES, body, secret) for name, body in bodies),
         *(_case(f"count_tokens: {name}", Kind.COUNT_TOKENS, body, secret) for name, body in bodies),
         *(_case(f"without body: {kind}", kind, None, secret) for kind in Kind if _bodiless(kind)),
+        _case("batch", Kind.BATCHES, BATCH, secret),
         _case("no credential", Kind.MESSAGES, DOCUMENT, None),
         _case("empty credential", Kind.MESSAGES, DOCUMENT, Credential("", "bearer")),
         _case("bearer", Kind.MESSAGES, DOCUMENT, Credential(credential, "bearer")),
@@ -63,13 +64,13 @@ def make_answers() -> tuple[Transcript, ...]:
 
 
 def _bodiless(kind: Kind) -> bool:
-    return kind in (Kind.MODELS, Kind.MODEL)
+    return kind in (Kind.MODELS, Kind.MODEL) or kind in CLOSED - WITH_BODY
 
 
 def _case(
     name: str, kind: Kind, body: Mapping[str, Any] | bytes | None, credential: Credential | None
 ) -> Case:
-    body = body if kind in GOVERNED_BODIES else None
+    body = body if kind in WITH_BODY else None
     request = make_request(body, kind=kind, principal=PRINCIPAL, credential=credential)
     return Case(name, make_exchange(kind, exchange_id=f"tg_{crc32(name.encode()):08x}"), request)
 

@@ -23,7 +23,7 @@ from tidegate.plugin import Host, PluginSpec
 from tidegate.wire.body import EMPTY, parse
 from tidegate.wire.capture import Capture, Room
 from tidegate.wire.messages import EMPTY_VIEW, view
-from tidegate.wire.routes import GOVERNED_BODIES, Kind, resolve
+from tidegate.wire.routes import WITH_BODY, Kind, resolve
 from tidegate.wire.transcript import Transcript, read
 
 EPOCH = 1_795_000_000.0
@@ -36,11 +36,24 @@ DOCUMENT: Mapping[str, Any] = {
 }
 """The smallest request that the API would answer."""
 
+BATCH: Mapping[str, Any] = {"requests": [{"custom_id": "first", "params": DOCUMENT}]}
+"""The smallest batch."""
+
 _TARGETS = {
     Kind.MESSAGES: ("POST", "/v1/messages"),
     Kind.COUNT_TOKENS: ("POST", "/v1/messages/count_tokens"),
     Kind.MODELS: ("GET", "/v1/models"),
     Kind.MODEL: ("GET", "/v1/models/claude-sonnet-4-6"),
+    Kind.BATCHES: ("POST", "/v1/messages/batches"),
+    Kind.BATCH_LIST: ("GET", "/v1/messages/batches"),
+    Kind.BATCH: ("GET", "/v1/messages/batches/msgbatch_1"),
+    Kind.BATCH_CANCEL: ("POST", "/v1/messages/batches/msgbatch_1/cancel"),
+    Kind.BATCH_DELETE: ("DELETE", "/v1/messages/batches/msgbatch_1"),
+    Kind.BATCH_RESULTS: ("GET", "/v1/messages/batches/msgbatch_1/results"),
+    Kind.FILE_LIST: ("GET", "/v1/files"),
+    Kind.FILE: ("GET", "/v1/files/file_1"),
+    Kind.FILE_CONTENT: ("GET", "/v1/files/file_1/content"),
+    Kind.FILE_DELETE: ("DELETE", "/v1/files/file_1"),
     Kind.PROBE: ("HEAD", "/"),
     Kind.OPTIONS: ("OPTIONS", "/v1/messages"),
     Kind.NONE: ("GET", "/v1/unknown"),
@@ -122,10 +135,11 @@ def make_request(
     """
     if isinstance(credential, str):
         credential = Credential(credential, "x-api-key")
-    if kind not in GOVERNED_BODIES:
+    if kind not in WITH_BODY:
         return Request(body=EMPTY, view=EMPTY_VIEW, principal=principal, credential=credential)
     if not isinstance(document, bytes):
-        document = json.dumps(DOCUMENT if document is None else document).encode()
+        usual = BATCH if kind is Kind.BATCHES else DOCUMENT
+        document = json.dumps(usual if document is None else document).encode()
     body = parse(document)
     seen = view(body.document, kind)
     return Request(body=body, view=seen, principal=principal, credential=credential)

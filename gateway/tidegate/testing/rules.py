@@ -136,6 +136,8 @@ def _admit_problems(decision: Admit, request: Request, stage: Stage) -> Iterator
         yield from _principal_problems(decision.principal, stage)
     if decision.consumes_credential and stage is not Stage.IDENTIFY:
         yield "consumes the credential, which only IDENTIFY policies may"
+    if decision.opens and stage is not Stage.AUTHORIZE:
+        yield "opens an endpoint, which only AUTHORIZE policies may"
     if not decision.evaluated and (decision.edits or decision.hold is not None):
         yield "has not evaluated the request, but takes or edits something"
     yield from edit_problems(request.body.raw, decision.edits)

@@ -6,13 +6,13 @@ of the bytes (`Edit`), so that whatever no rule touches leaves as it came.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from tidegate.wire.spans import Value, escape, locate, members, scan
+from tidegate.wire.spans import Value, escape, locate, locate_all, members, scan
 
 __all__ = [
     "EMPTY",
@@ -24,7 +24,7 @@ __all__ = [
     "escape",
     "insertion",
     "parse",
-    "replacement",
+    "replacements",
     "scan",
     "splice",
 ]
@@ -100,17 +100,21 @@ def parse(raw: bytes) -> Body:
     return Body(raw, document)
 
 
-def replacement(body: Body, pointer: str, value: Any, rule: str) -> Edit:
-    """Return the edit that puts `value` in the place of the string or number at `pointer`.
+def replacements(body: Body, values: Mapping[str, Any], rule: str) -> tuple[Edit, ...]:
+    """Return the edits that put each value in the place of the scalar at its pointer.
 
     Raises:
         KeyError: there is no such value.
         ValueError: it is an object or an array.
     """
-    at = body.value(pointer)
-    if body.raw[at.start] in b"{[":
-        raise ValueError(f"{pointer}: only strings, numbers and literals can be replaced")
-    return Edit(pointer, rule, at.start, at.end, msgspec.json.encode(value))
+    places = locate_all(body.raw, values)
+    edits = []
+    for pointer, value in values.items():
+        at = places[pointer]
+        if body.raw[at.start] in b"{[":
+            raise ValueError(f"{pointer}: only strings, numbers and literals can be replaced")
+        edits.append(Edit(pointer, rule, at.start, at.end, msgspec.json.encode(value)))
+    return tuple(edits)
 
 
 def insertion(body: Body, holder: str, key: str, value: Any, rule: str) -> Edit:

@@ -18,6 +18,16 @@ class Kind(enum.StrEnum):
     COUNT_TOKENS = "count_tokens"
     MODELS = "models"
     MODEL = "model"
+    BATCHES = "batches"
+    BATCH_LIST = "batch_list"
+    BATCH = "batch"
+    BATCH_CANCEL = "batch_cancel"
+    BATCH_DELETE = "batch_delete"
+    BATCH_RESULTS = "batch_results"
+    FILE_LIST = "file_list"
+    FILE = "file"
+    FILE_CONTENT = "file_content"
+    FILE_DELETE = "file_delete"
     PROBE = "probe"
     OPTIONS = "options"
     NONE = "none"
@@ -25,6 +35,25 @@ class Kind(enum.StrEnum):
 
 GOVERNED_BODIES = frozenset({Kind.MESSAGES, Kind.COUNT_TOKENS})
 """Kinds that carry a prompt: parsed, checked and cleaned."""
+
+WITH_BODY = GOVERNED_BODIES | {Kind.BATCHES}
+"""Kinds whose body is read and sent on. A batch's prompts are checked one by one."""
+
+BATCH_KINDS = frozenset(
+    {
+        Kind.BATCHES,
+        Kind.BATCH_LIST,
+        Kind.BATCH,
+        Kind.BATCH_CANCEL,
+        Kind.BATCH_DELETE,
+        Kind.BATCH_RESULTS,
+    }
+)
+FILE_KINDS = frozenset({Kind.FILE_LIST, Kind.FILE, Kind.FILE_CONTENT, Kind.FILE_DELETE})
+
+CLOSED = BATCH_KINDS | FILE_KINDS
+"""Kinds that are refused unless a policy opens them (`Admit.opens`): what they reach is kept at
+the provider, for all who share the upstream's workspace."""
 
 LOCAL = frozenset({Kind.PROBE, Kind.OPTIONS})
 """Kinds that the gateway answers itself."""
@@ -51,11 +80,21 @@ _PATHS: dict[str, dict[str, Kind]] = {
     "/v1/messages": {"POST": Kind.MESSAGES},
     "/v1/messages/count_tokens": {"POST": Kind.COUNT_TOKENS},
     "/v1/models": {"GET": Kind.MODELS},
+    "/v1/messages/batches": {"POST": Kind.BATCHES, "GET": Kind.BATCH_LIST},
+    "/v1/files": {"GET": Kind.FILE_LIST},
     "/": {"HEAD": Kind.PROBE},
     "/api/hello": {"HEAD": Kind.PROBE},
 }
-_MODEL_PATH = re.compile(r"/v1/models/[A-Za-z0-9][A-Za-z0-9._:@\[\]-]{0,199}")
-_MODEL_METHODS = {"GET": Kind.MODEL}
+_BATCH = r"/v1/messages/batches/msgbatch_[A-Za-z0-9_-]{1,200}"
+_FILE = r"/v1/files/file_[A-Za-z0-9_-]{1,200}"
+_PATTERNS: tuple[tuple[re.Pattern[str], dict[str, Kind]], ...] = (
+    (re.compile(r"/v1/models/[A-Za-z0-9][A-Za-z0-9._:@\[\]-]{0,199}"), {"GET": Kind.MODEL}),
+    (re.compile(_BATCH), {"GET": Kind.BATCH, "DELETE": Kind.BATCH_DELETE}),
+    (re.compile(f"{_BATCH}/cancel"), {"POST": Kind.BATCH_CANCEL}),
+    (re.compile(f"{_BATCH}/results"), {"GET": Kind.BATCH_RESULTS}),
+    (re.compile(_FILE), {"GET": Kind.FILE, "DELETE": Kind.FILE_DELETE}),
+    (re.compile(f"{_FILE}/content"), {"GET": Kind.FILE_CONTENT}),
+)
 
 
 @functools.lru_cache(maxsize=256)
@@ -67,12 +106,14 @@ def resolve(method: str, target: str) -> Route:
     """
     path, mark, rest = target.partition("?")
     query = mark + rest
-    methods = _PATHS.get(path)
-    if methods is None and _MODEL_PATH.fullmatch(path):
-        methods = _MODEL_METHODS
+    methods = _PATHS.get(path) or _with_id(path)
     if methods is None:
         return Route(Kind.NONE, method, path, query)
     if method == "OPTIONS":
         return Route(Kind.OPTIONS, method, path, query, allowed=tuple(methods))
     kind = methods.get(method, Kind.NONE)
     return Route(kind, method, path, query, allowed=tuple(methods))
+
+
+def _with_id(path: str) -> dict[str, Kind] | None:
+    return next((methods for pattern, methods in _PATTERNS if pattern.fullmatch(path)), None)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -26,21 +26,34 @@ _arrays = msgspec.json.Decoder(list[msgspec.Raw])
 def locate(raw: bytes, pointer: str) -> Value:
     """Return where the value at a JSON pointer stands, containers with all they hold.
 
-    Goes down one level at a time and steps over everything beside, so that a field at the
-    end of a long conversation costs no more than reading it once.
-
     Raises:
         KeyError: there is none.
     """
-    value = Value("", *_trimmed(raw))
-    while value.pointer != pointer:
-        token = pointer[len(value.pointer) + 1 :].partition("/")[0]
-        below = value.pointer + "/" + token
-        found = next((one for _, one in members(raw, value) if one.pointer == below), None)
-        if found is None or not pointer.startswith(below):
-            raise KeyError(pointer)
-        value = found
-    return value
+    return locate_all(raw, (pointer,))[pointer]
+
+
+def locate_all(raw: bytes, pointers: Collection[str]) -> dict[str, Value]:
+    """Return where the values at JSON pointers stand, of those that there are.
+
+    Goes down only where something is wanted and steps over everything beside, so that a
+    field at the end of a long conversation costs no more than reading it once.
+    """
+    wanted = frozenset(pointers)
+    above = {"", *(pointer[:at] for pointer in wanted for at in _slashes(pointer))}
+    found = {}
+    open_ = [Value("", *_trimmed(raw))]
+    while open_:
+        value = open_.pop()
+        if value.pointer in wanted:
+            found[value.pointer] = value
+        if value.pointer in above:
+            below = (one for _, one in members(raw, value))
+            open_ += [one for one in below if one.pointer in wanted or one.pointer in above]
+    return found
+
+
+def _slashes(pointer: str) -> list[int]:
+    return [at for at, char in enumerate(pointer) if char == "/"]
 
 
 def members(raw: bytes, holder: Value) -> Iterator[tuple[str, Value]]:

@@ -9,7 +9,7 @@ import pytest
 
 from tidegate.errors import PluginError
 from tidegate.exchange import Principal
-from tidegate.plugin import ADMIT, Admit, Refuse
+from tidegate.plugin import ADMIT, NOT_CONCERNED, Admit, Refuse
 from tidegate.testing.fakes import DOCUMENT, make_exchange, make_request, open_plugin
 from tidegate.wire.body import splice
 from tidegate.wire.routes import Kind
@@ -19,11 +19,13 @@ FORBIDDEN_WORDS = ("prompt is too long", "signature")
 """Claude Code takes a 400 with these for something else, and starts to repair."""
 
 
-async def decide(config, state_dir: Path, *, kind=Kind.MESSAGES, team="none", raw=None, **body):
+async def decide(
+    config, state_dir: Path, *, kind=Kind.MESSAGES, team="none", raw=None, headers=None, **body
+):
     document = raw if raw is not None else {**DOCUMENT, **body}
     request = make_request(document, kind=kind, principal=Principal("p", team))
     async with open_plugin(plugin, config, state_dir=state_dir) as policy:
-        return await policy.admit(make_exchange(kind), request)
+        return await policy.admit(make_exchange(kind, headers=headers), request)
 
 
 def assert_bad_request(decision, pointer: str, rule: str) -> None:
@@ -85,7 +87,7 @@ async def test_each_field_finds_its_own_cap(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", [Kind.COUNT_TOKENS, Kind.MODELS, Kind.MODEL])
 async def test_only_what_produces_tokens_is_limited(kind: Kind, tmp_path: Path):
-    assert await decide({"max_tokens": 1}, tmp_path, kind=kind) is ADMIT
+    assert await decide({"max_tokens": 1}, tmp_path, kind=kind) is NOT_CONCERNED
 
 
 @pytest.mark.parametrize(
@@ -361,3 +363,58 @@ async def test_a_wrong_configuration_is_named(config, error, named, tmp_path: Pa
     with pytest.raises(error, match=named.replace("?", r"\?")):
         async with open_plugin(plugin, config, state_dir=tmp_path):
             pass
+
+
+ABSENT = b'{ "model":"claude-haiku-4-5" , "messages":[]}'
+
+
+@pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21", "2099-01-01"])
+@pytest.mark.parametrize(
+    ("config", "inserted"),
+    [
+        ({"default_max_tokens": 4096}, b"4096"),
+        ({"default_max_tokens": 4096, "max_tokens": 1000}, b"1000"),
+        ({"default_max_tokens": 9, "models": {"claude-haiku-*": {"default_max_tokens": 7}}}, b"7"),
+        ({"max_tokens": 9, "teams": {"none": {"default_max_tokens": 5}}}, b"5"),
+    ],
+)
+async def test_an_absent_max_tokens_is_put_in(config, inserted, version, tmp_path: Path):
+    headers = {"anthropic-version": version}
+    decision = await decide(config, tmp_path, raw=ABSENT, headers=headers)
+
+    assert isinstance(decision, Admit)
+    assert splice(ABSENT, decision.edits) == ABSENT.replace(b"{", b'{"max_tokens":%s,' % inserted)
+    assert decision.headers == (("x-tidegate-max-tokens", inserted.decode()),)
+    assert decision.edits[0].pointer == "/max_tokens"
+
+
+@pytest.mark.parametrize("raw", [ABSENT, ABSENT.replace(b"{", b'{"max_tokens":null,')])
+async def test_without_a_default_it_stays_required(raw, tmp_path: Path):
+    decision = await decide({"max_tokens": 5}, tmp_path, raw=raw)
+
+    assert_bad_request(decision, "/max_tokens", decision.rule)
+
+
+async def test_a_budget_must_fit_what_is_put_in(tmp_path: Path):
+    raw = ABSENT.replace(b"{", b'{"thinking":{"type":"enabled","budget_tokens":4096},')
+    decision = await decide({"default_max_tokens": 4096}, tmp_path, raw=raw)
+
+    assert_bad_request(decision, "/thinking/budget_tokens", "budget_tokens")
+
+
+async def test_an_interleaved_budget_may_exceed_a_clamp(tmp_path: Path):
+    config = {"max_tokens": 2048, "over": "clamp"}
+    thinking = {"type": "enabled", "budget_tokens": 4096}
+    beta = {"anthropic-beta": "a, interleaved-thinking-2025-05-14"}
+    asked = {"max_tokens": 8192, "thinking": thinking}
+
+    assert isinstance(await decide(config, tmp_path, **asked), Refuse)
+    assert isinstance(await decide(config, tmp_path, headers=beta, **asked), Admit)
+
+
+async def test_a_fallback_inherits_what_is_put_in(tmp_path: Path):
+    config = {"default_max_tokens": 64, "models": {"claude-opus-*": {"max_tokens": 32}}}
+    raw = ABSENT.replace(b"{", b'{"fallbacks":[{"model":"claude-opus-4-8"}],')
+    decision = await decide(config, tmp_path, raw=raw)
+
+    assert_bad_request(decision, "/fallbacks/0/max_tokens", "max_tokens")

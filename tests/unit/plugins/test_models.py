@@ -1,5 +1,6 @@
 """models: what is allowed, wherever it hides, however it is spelled."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from tidegate.errors import PluginError
 from tidegate.exchange import Principal
-from tidegate.plugin import Admit, Refuse
+from tidegate.plugin import Admit, Answer, Refuse
 from tidegate.testing.fakes import DOCUMENT, make_exchange, make_request, open_plugin
+from tidegate.wire.body import splice
 from tidegate.wire.routes import Kind
 from tidegate_plugins.models import plugin
 
@@ -287,14 +289,10 @@ async def test_the_model_page_is_only_for_allowed_models(model, admitted, tmp_pa
     target = f"/v1/models/{model}?model={OK}"
     decision = await decide(ALLOW, tmp_path, kind=Kind.MODEL, target=target)
 
-    assert isinstance(decision, Admit) == admitted
+    assert isinstance(decision, Answer) == admitted
     if not admitted:
         assert decision.status == 404
         assert decision.message.startswith(f"model: {model} is not allowed")
-
-
-async def test_the_list_of_models_is_not_decided_here(tmp_path: Path):
-    assert isinstance(await decide(ALLOW, tmp_path, kind=Kind.MODELS), Admit)
 
 
 async def test_the_query_has_no_say(tmp_path: Path):
@@ -337,3 +335,184 @@ async def test_a_wide_glob_is_fast(tmp_path: Path):
     decision = await decide({"allow": [glob]}, tmp_path, model="a" * 200)
 
     assert isinstance(decision, Refuse)
+
+
+ALIASES = {"allow": ["family:haiku"], "aliases": {"fast": "claude-haiku-4-5", "big": NO}}
+
+
+async def sent(config, state_dir: Path, raw: bytes, team="none"):
+    """What leaves, byte for byte, or the refusal."""
+    request = make_request(raw, principal=Principal("p", team))
+    async with open_plugin(plugin, config, state_dir=state_dir) as policy:
+        decision = await policy.admit(make_exchange(), request)
+    return splice(raw, decision.edits) if isinstance(decision, Admit) else decision
+
+
+async def test_an_alias_is_an_edit_of_that_one_value(tmp_path: Path):
+    raw = b'{"max_tokens":1, "messages":[], "fallbacks":[{"model":"fast[1m]"}], "model" : "fast"}'
+
+    assert await sent(ALIASES, tmp_path, raw) == (
+        b'{"max_tokens":1, "messages":[], "fallbacks":[{"model":"claude-haiku-4-5"}],'
+        b' "model" : "claude-haiku-4-5"}'
+    )
+
+
+async def test_an_alias_opens_nothing(tmp_path: Path):
+    decision = await decide(ALIASES, tmp_path, model="big")
+    denied = await decide({**ALIASES, "deny": ["fast"]}, tmp_path, model="fast")
+
+    assert isinstance(decision, Refuse)
+    assert (decision.rule, decision.pointer) == ("not_allowed", "/model")
+    assert isinstance(denied, Refuse)
+    assert denied.rule == "deny:fast"
+
+
+async def test_a_team_has_its_own_aliases(tmp_path: Path):
+    config = {**ALIASES, "teams": {"red": {"aliases": {"fast": "claude-3-5-haiku-latest"}}}}
+    raw = b'{"model":"fast","max_tokens":1,"messages":[]}'
+
+    assert b"claude-3-5-haiku-latest" in await sent(config, tmp_path, raw, "red")
+    assert b"claude-haiku-4-5" in await sent(config, tmp_path, raw, "blue")
+
+
+@pytest.mark.parametrize(
+    "aliases",
+    [{"a": "b", "b": "claude-x"}, {"a b": "claude-x"}, {"a": "not an id"}, {"a[1m]": "claude-x"}],
+)
+async def test_aliases_that_cannot_be_meant(aliases, tmp_path: Path):
+    with pytest.raises(PluginError, match="aliases"):
+        await decide({"allow": ["*"], "aliases": aliases}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "allowed"),
+    [
+        ("claude-haiku-4-5", True),
+        ("claude-haiku-4-5-20251001", True),
+        ("claude-3-5-haiku-latest", True),
+        ("claude-haiku-5-5[1m]", True),
+        ("claude-haiku", True),
+        ("claude-haiku-4-5-evil", False),
+        ("claude-haikus-4-5", False),
+        ("claude-opus-4-8", False),
+        ("xclaude-haiku-4-5", False),
+        ("Claude-Haiku-4-5", False),
+    ],
+)
+async def test_a_family_is_all_of_its_versions(model, allowed, tmp_path: Path):
+    decision = await decide({"allow": ["family:haiku"]}, tmp_path, model=model)
+
+    assert isinstance(decision, Admit) == allowed
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-opus-4-8", "Claude-OPUS-9", "us.anthropic.claude-3-opus-20240229-v1:0"]
+)
+async def test_a_denied_family_is_denied_in_every_spelling(model, tmp_path: Path):
+    decision = await decide({"deny": ["family:opus"]}, tmp_path, model=model)
+
+    assert isinstance(decision, Refuse)
+    assert decision.rule == "deny:family:opus"
+
+
+@pytest.mark.parametrize(
+    ("model", "allowed"),
+    [
+        ("claude-3-5-haiku", False),
+        ("claude-3-5-haiku-latest", False),
+        ("claude-3-5-haiku-20241022", False),
+        ("claude-3-5-haiku-20250101", True),
+    ],
+)
+async def test_a_denied_snapshot_takes_what_may_mean_it(model, allowed, tmp_path: Path):
+    decision = await decide({"deny": ["claude-3-5-haiku-20241022"]}, tmp_path, model=model)
+
+    assert isinstance(decision, Admit) == allowed
+
+
+async def listing(config, state_dir: Path, query="?limit=1000", team="none"):
+    target = f"/v1/models{query}"
+    decision = await decide(config, state_dir, kind=Kind.MODELS, target=target, team=team)
+    return json.loads(decision.body) if isinstance(decision, Answer) else decision
+
+
+def ids(page) -> list[str]:
+    return [model["id"] for model in page["data"]]
+
+
+async def test_the_list_holds_what_the_caller_may_use(tmp_path: Path):
+    config = {
+        "allow": ["family:haiku", "claude-new-9"],
+        "aliases": {"fast": "claude-haiku-4-5", "big": NO},
+        "catalogue": {"claude-haiku-6": "Claude Haiku 6", "claude-opus-6": "Claude Opus 6"},
+        "teams": {"research": {"allow": ["*"]}},
+    }
+    page = await listing(config, tmp_path)
+    research = await listing(config, tmp_path, team="research")
+
+    assert ids(page) == [
+        *("fast", "claude-haiku-6", "claude-haiku-5-5", "claude-haiku-4-5-20251001"),
+        "claude-new-9",
+    ]
+    assert {"big", "claude-opus-6", "claude-fable-5-2"} <= set(ids(research))
+    assert page["data"][2] == {
+        "type": "model",
+        "id": "claude-haiku-5-5",
+        "display_name": "Claude Haiku 5.5",
+        "created_at": "2026-10-07T00:00:00Z",
+        "max_input_tokens": 1_000_000,
+        "max_tokens": 128_000,
+    }
+
+
+async def test_the_list_comes_in_pages(tmp_path: Path):
+    every = ids(await listing({"allow": ["*"]}, tmp_path))
+    seen: list[str] = []
+    query = "?limit=7"
+    while True:
+        page = await listing({"allow": ["*"]}, tmp_path, query)
+        assert (page["first_id"], page["last_id"]) == (ids(page)[0], ids(page)[-1])
+        seen += ids(page)
+        if not page["has_more"]:
+            break
+        query = f"?limit=7&after_id={page['last_id']}"
+    back = await listing({"allow": ["*"]}, tmp_path, f"?limit=2&before_id={every[5]}")
+
+    assert seen == every
+    assert (ids(back), back["has_more"]) == (every[3:5], True)
+    assert len(ids(await listing({"allow": ["*"]}, tmp_path, ""))) == min(20, len(every))
+
+
+@pytest.mark.parametrize(
+    "query", ["?limit=0", "?limit=1001", "?limit=x", "?limit=", "?after_id=no", "?limit=1&limit=2"]
+)
+async def test_a_page_that_there_is_not_is_refused(query, tmp_path: Path):
+    decision = await listing({"allow": ["*"]}, tmp_path, query)
+
+    assert isinstance(decision, Refuse)
+    assert decision.status == 400
+
+
+async def test_nothing_allowed_is_an_empty_list(tmp_path: Path):
+    page = await listing({"allow": []}, tmp_path)
+
+    assert page == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+
+
+async def test_the_upstream_may_list(tmp_path: Path):
+    config = {"allow": ["*"], "listing": "forward"}
+    one = await decide(config, tmp_path, kind=Kind.MODEL, target=f"/v1/models/{OK}")
+
+    assert isinstance(await listing(config, tmp_path), Admit)
+    assert isinstance(one, Admit)
+
+
+async def test_one_model_is_described_or_asked_for_upstream(tmp_path: Path):
+    config = {"allow": ["*"], "aliases": {"fast": "claude-haiku-4-5"}}
+
+    def one(name: str):
+        return decide(config, tmp_path, kind=Kind.MODEL, target=f"/v1/models/{name}")
+
+    assert json.loads((await one("claude-haiku-4-5")).body)["id"] == "claude-haiku-4-5-20251001"
+    assert json.loads((await one("fast")).body)["id"] == "fast"
+    assert isinstance(await one("claude-unheard-of"), Admit)
