@@ -132,7 +132,7 @@ def test_secrets_that_are_not_there_are_all_named() -> None:
     [
         ('[upstream]\nprofile = "other"', "upstream.profile", "Invalid enum value"),
         ('[upstream]\nname = "a b"', "upstream.name", "letters"),
-        ('[upstream]\nendpoints = ["file"]', "upstream.endpoints", "no endpoint is `file`"),
+        ('[upstream]\nendpoints = ["upload"]', "upstream.endpoints", "no endpoint is `upload`"),
         ('[upstream]\nversion_policy = "forced"', "upstream.api_version", "name the version"),
         ('[upstream]\napi_version = "a\\nb"', "upstream.api_version", "must be a version"),
         ("[upstream]\ncredentials.a = {}", "upstream.credentials.a", "name one place"),
