@@ -237,6 +237,8 @@ def _add_simulator(commands: Commands) -> None:
     command.late_epilog = _simulator_controls
     command.add_argument("--host", default="127.0.0.1")
     command.add_argument("--port", type=int, default=8090)
+    profiles = ("anthropic", "onedim")
+    command.add_argument("--profile", choices=profiles, default="anthropic", help="whose API")
 
 
 def _simulator_controls() -> str:
@@ -250,5 +252,5 @@ def _simulator(options: argparse.Namespace) -> int:
 
     from tidegate.simulator import run  # noqa: PLC0415
 
-    asyncio.run(run(options.host, options.port, announce=_announce))
+    asyncio.run(run(options.host, options.port, announce=_announce, profile=options.profile))
     return 0

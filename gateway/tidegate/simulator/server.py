@@ -10,6 +10,7 @@ from tidegate.simulator import delivery, replies
 from tidegate.simulator.api import Api
 from tidegate.simulator.checks import LARGEST_BODY
 from tidegate.simulator.ledger import Ledger, Received, Stats
+from tidegate.simulator.provider import Provider
 from tidegate.simulator.replies import Reply
 
 _OWN = "/_sim/"
@@ -20,9 +21,9 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Simulator:
     """A running simulator: where it is, what it got, what it is doing."""
 
-    def __init__(self, *, keep: int = 200) -> None:
+    def __init__(self, *, keep: int = 200, profile: str = "anthropic") -> None:
         self.url = ""
-        self._api = Api()
+        self._api = Provider() if profile == "onedim" else Api()
         self._ledger = Ledger(keep)
         self._tasks: set[asyncio.Task[object]] = set()
         self._closing = False
@@ -184,15 +185,22 @@ class _Listener(web.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve_simulator(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Simulator]:
-    """Run a simulator in this event loop; port 0 is any that is free."""
-    simulator = Simulator()
+async def serve_simulator(
+    host: str = "127.0.0.1", port: int = 0, *, profile: str = "anthropic"
+) -> AsyncIterator[Simulator]:
+    """Run a simulator in this event loop; port 0 is any that is free.
+
+    `profile` is whose API it plays: `anthropic` or `onedim`.
+    """
+    simulator = Simulator(profile=profile)
     async with simulator.serving(host, port):
         yield simulator
 
 
-async def run(host: str, port: int, *, announce: Callable[[str], None]) -> None:
+async def run(
+    host: str, port: int, *, announce: Callable[[str], None], profile: str = "anthropic"
+) -> None:
     """Serve until cancelled. `announce` gets the URL when requests are accepted."""
-    async with serve_simulator(host, port) as simulator:
+    async with serve_simulator(host, port, profile=profile) as simulator:
         announce(simulator.url)
         await asyncio.Event().wait()
