@@ -67,6 +67,8 @@ WEB_SEARCHES = "tidegate.usage.web_search_requests"
 SERVICE_TIER = "tidegate.usage.service_tier"
 EVENTS = "tidegate.stream.events"
 
+EXCHANGE = "tidegate.exchange"
+"""Name of the event that the log record of an exchange is."""
 DECISION = "tidegate.policy.decision"
 """Name of the event that each decision and finding of a policy is, and, with the policy's name,
 of the span that a decision is where it was slow or no plain yes."""

@@ -8,27 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tidegate.plugin import Host, Observer, PluginSpec
-from tidegate.record import Record
+from tidegate_plugins.otlp.off import Off
 from tidegate_plugins.tracing.config import TracingConfig
 from tidegate_plugins.tracing.settings import settings
-
-
-class _Off:
-    """The observer where nobody wants traces."""
-
-    async def on_record(self, record: Record) -> None:
-        """Take no notice."""
-
-    async def flush(self) -> bytes:
-        """Return that there is nothing to keep."""
-        return b""
 
 
 @asynccontextmanager
 async def _open(config: TracingConfig, host: Host) -> AsyncIterator[Observer]:
     found = settings(config, os.environ)
     if found is None:
-        yield _Off()
+        yield Off()
         return
     # The SDK takes a second to import: nobody who sends no traces waits for it.
     from tidegate_plugins.tracing.observer import open_observer  # noqa: PLC0415
