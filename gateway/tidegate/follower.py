@@ -75,6 +75,11 @@ class Follower:
         return Follower(self._link, self._config, self._clock, self._keeper, self._lags)
 
     @property
+    def name(self) -> str:
+        """What the configuration calls the observer."""
+        return self._name
+
+    @property
     def scrapable(self) -> Scrapable | None:
         """The observer, if it serves metrics."""
         return self._observer if isinstance(self._observer, Scrapable) else None

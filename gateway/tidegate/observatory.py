@@ -107,6 +107,7 @@ class Observatory:
                 await _start(self._followers)
                 raise
             self._followers, self._observed = followers, observed
+            self._tell_places()
         self._digest = config.digest
 
     def _keep(self, config: Config) -> Keeper:
@@ -119,20 +120,28 @@ class Observatory:
         self._keeper.limits = limits
         return self._keeper
 
-    async def _scrape(self, accept: str) -> tuple[bytes, str] | None:
-        """Return the metrics, all that was written down before the scrape included.
+    async def _scrape(self, accept: str, name: str) -> tuple[bytes, str] | None:
+        """Return an observer's metrics, all that was written down before the scrape included.
+
+        Without a name it is the first that has any.
 
         Raises:
-            LookupError: no observer has any.
+            LookupError: there is none.
         """
         for follower in self._followers:
             scrapable = follower.scrapable
-            if scrapable is None:
+            if scrapable is None or name not in ("", follower.name):
                 continue
             if not await follower.catch_up(SCRAPE_WAIT_S):
                 return None
             return await asyncio.to_thread(scrapable.scrape, accept)
-        raise LookupError("no observer serves metrics")
+        raise LookupError(name)
+
+    def _tell_places(self) -> None:
+        """Say where metrics are that are not at `/metrics`."""
+        scrapable = [follower.name for follower in self._followers if follower.scrapable]
+        for name in scrapable[1:]:
+            log.info("the metrics of `%s` are at /metrics/%s", name, name)
 
     def _lags(self) -> tuple[ObserverLag, ...]:
         """Return how far each observer is behind. In any thread."""

@@ -46,6 +46,7 @@ SETTINGS = {
     "metrics": Setting("metrics"),
     # Nobody listens on port 9 (discard): the exporter has to live with that.
     "tracing": Setting("tracing", {"endpoint": "http://127.0.0.1:9", "timeout_s": 0.2}),
+    "logs": Setting("logs", {"endpoint": "http://127.0.0.1:9", "timeout_s": 0.2}),
 }
 
 

@@ -17,7 +17,7 @@ Browse = Callable[[str, Mapping[str, str]], Awaitable[Page | None]]
 
 @asynccontextmanager
 async def admin(browse: Browse, host: str = "127.0.0.1") -> AsyncIterator[aiohttp.ClientSession]:
-    async def scrape(accept: str) -> tuple[bytes, str]:
+    async def scrape(accept: str, name: str) -> tuple[bytes, str]:
         return b"metrics", "text/plain"
 
     port = AdminPort(AdminSources(lambda: Readiness(ready=True), scrape, browse))

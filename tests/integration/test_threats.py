@@ -81,7 +81,7 @@ async def test_a_decompression_bomb_stops_the_meter_only(
 
 
 async def test_nothing_on_the_admin_port_changes_anything() -> None:
-    async def scrape(accept: str) -> tuple[bytes, str]:
+    async def scrape(accept: str, name: str) -> tuple[bytes, str]:
         return b"", "text/plain"
 
     async def browse(path: str, query: Mapping[str, str]) -> Page | None:

@@ -57,8 +57,9 @@ class AdminSources:
     """What the admin port shows."""
 
     readiness: Callable[[], Readiness]
-    scrape: Callable[[str], Awaitable[tuple[bytes, str] | None]]
-    """Takes the Accept header; None while the counters are not yet caught up."""
+    scrape: Callable[[str, str], Awaitable[tuple[bytes, str] | None]]
+    """Takes the Accept header and an observer's name, or none for the first one; None while
+    the counters are not yet caught up. Raises `LookupError`."""
     browse: Callable[[str, Mapping[str, str]], Awaitable[Page | None]]
     """Takes path and query; None where there is no such page. Raises `NoPages`."""
 
@@ -74,6 +75,7 @@ class AdminPort:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/metrics/{name}", self._metrics)
         app.router.add_get("/{path:.*}", self._page)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
@@ -105,10 +107,13 @@ class AdminPort:
         return web.Response(status=200 if readiness.ready else 503, text=text)
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        accept, name = request.headers.get("accept", ""), request.match_info.get("name", "")
         try:
-            found = await asyncio.shield(self._sources.scrape(request.headers.get("accept", "")))
+            found = await asyncio.shield(self._sources.scrape(accept, name))
         except LookupError:
             text = 'no plugin serves metrics; add [[plugins]] use = "metrics"\n'
+            if name:
+                text = "no plugin of that name serves metrics\n"
             return web.Response(status=404, text=text)
         if found is None:
             return web.Response(status=503, text="still catching up with the journal\n")

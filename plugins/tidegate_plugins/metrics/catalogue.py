@@ -122,13 +122,15 @@ STREAMS = Counter(
 )
 UPSTREAM_RESPONSES = Counter(
     "tidegate_upstream_responses_total",
-    "Answers that the upstream began, by status.",
-    ("model", "status"),
+    "Answers that an upstream began, by status.",
+    ("model", "status", "upstream"),
+    before=("default",),
 )
 UPSTREAM_ERRORS = Counter(
     "tidegate_upstream_errors_total",
-    "Exchanges that the upstream or the way to it failed.",
-    ("model", "error_type"),
+    "Exchanges that an upstream or the way to it failed.",
+    ("model", "error_type", "upstream"),
+    before=("default",),
 )
 UNPARSED = Counter(
     "tidegate_usage_unparsed_total",
@@ -184,8 +186,9 @@ OVERHEAD = Histogram(
 UPSTREAM_DURATION = Histogram(
     "tidegate_upstream_duration_seconds",
     "From a request's departure to the last byte of the upstream's answer.",
-    ("model", "stream", "error_type"),
+    ("model", "stream", "error_type", "upstream"),
     DURATION_S,
+    before=("default",),
 )
 CONNECT = Histogram(
     "tidegate_upstream_connect_seconds",

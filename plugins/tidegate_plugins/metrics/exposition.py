@@ -11,6 +11,7 @@ from prometheus_client.utils import floatToGoString
 from tidegate.plugin import Host
 from tidegate_plugins.metrics import catalogue, gauges, state
 from tidegate_plugins.metrics.config import MetricsConfig
+from tidegate_plugins.metrics.policies import of_policies
 from tidegate_plugins.metrics.state import State
 
 
@@ -32,6 +33,14 @@ class StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
         current = self._copy()
+        taken = set()
+        for family in self._ours(current):
+            taken.add(family.name)
+            yield family
+        workers = gauges.living(current, self._config, self._host.clock.now())
+        yield from of_policies(workers, self._config.label_limit, taken)
+
+    def _ours(self, current: State) -> Iterator[Metric]:
         for counter in catalogue.COUNTERS:
             yield _counter(counter, current, created=self._created)
         for histogram in catalogue.HISTOGRAMS:

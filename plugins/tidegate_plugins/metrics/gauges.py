@@ -1,13 +1,14 @@
 """What is shown as it is now: workers, limits, observers, the journal, the build."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 
 from tidegate.plugin import Host, JournalState, ObserverLag
 from tidegate.record import Vitals
 from tidegate_plugins.metrics.config import MetricsConfig
+from tidegate_plugins.metrics.family import counted, gauge
 from tidegate_plugins.metrics.state import State
 
 _VITALS: tuple[tuple[str, str, Callable[[Vitals], float]], ...] = (
@@ -80,8 +81,7 @@ def of_state(current: State, config: MetricsConfig, host: Host) -> Iterator[Metr
     """Yield what the journal told last."""
     now = host.clock.now()
     yield from _progress(current)
-    recent = {w: v for w, v in current.vitals.items() if v.at >= now - config.worker_stale_s}
-    workers = sorted(recent.items())
+    workers = living(current, config, now)
     for name, text, value in _VITALS:
         yield gauge(name, text, ("worker",), (((str(w),), value(v)) for w, v in workers))
     yield gauge(
@@ -99,6 +99,12 @@ def of_state(current: State, config: MetricsConfig, host: Host) -> Iterator[Metr
     yield from _limits(current, now - config.ratelimit_stale_s)
 
 
+def living(current: State, config: MetricsConfig, now: float) -> list[tuple[int, Vitals]]:
+    """Return the workers that have written lately, and how they are."""
+    since = now - config.worker_stale_s
+    return sorted((worker, v) for worker, v in current.vitals.items() if v.at >= since)
+
+
 def of_host(host: Host) -> Iterator[Metric]:
     """Yield what the host says when it is asked: observers, the journal's size, the build."""
     lags: Sequence[ObserverLag] = ()
@@ -107,7 +113,7 @@ def of_host(host: Host) -> Iterator[Metric]:
         lags, sizes = host.lags(), [host.journal()]
     for name, text, value in _LAGS:
         yield gauge(name, text, ("observer",), (((lag.observer,), value(lag)) for lag in lags))
-    yield _counted(
+    yield counted(
         "tidegate_observer_lost_records_total",
         "Records that were removed before an observer had read them.",
         ("observer",),
@@ -117,31 +123,6 @@ def of_host(host: Host) -> Iterator[Metric]:
     info = {name: value for name, value in host.info if name != "config"}
     labels, values = tuple(info), tuple(info.values())
     yield gauge("tidegate_build_info", "What runs here; always 1.", labels, [(values, 1)])
-
-
-def gauge(
-    name: str,
-    text: str,
-    labels: tuple[str, ...],
-    values: Iterable[tuple[tuple[str, ...], float]],
-) -> Metric:
-    """Return a gauge of these series."""
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for key, value in values:
-        family.add_metric(key, value)
-    return family
-
-
-def _counted(
-    name: str,
-    text: str,
-    labels: tuple[str, ...],
-    values: Iterable[tuple[tuple[str, ...], int]],
-) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for key, value in values:
-        family.add_metric(key, value)
-    return family
 
 
 def _progress(current: State) -> Iterator[Metric]:
@@ -195,16 +176,16 @@ def _reloads(current: State) -> Iterator[Metric]:
 def _limits(current: State, since: float) -> Iterator[Metric]:
     fresh = {key: value for key, (at, value) in current.limits.items() if at >= since}
     for suffix, text in _LIMITS.items():
-        values = (
-            ((key.removesuffix(f"-{suffix}"),), value)
-            for key, value in sorted(fresh.items())
-            if key.endswith(f"-{suffix}")
-        )
-        yield gauge(f"tidegate_upstream_ratelimit_{suffix}", text, ("limit",), values)
+        found = []
+        for key, value in sorted(fresh.items()):
+            kind, _, upstream = key.partition(" ")
+            if kind.endswith(f"-{suffix}"):
+                found.append(((kind.removesuffix(f"-{suffix}"), upstream or "default"), value))
+        yield gauge(f"tidegate_upstream_ratelimit_{suffix}", text, ("limit", "upstream"), found)
 
 
 def _journal(sizes: Sequence[JournalState]) -> Iterator[Metric]:
     for name, text, value in _SIZES:
         yield gauge(name, text, (), (((), value(size)) for size in sizes))
     for name, text, value in _REMOVED:
-        yield _counted(name, text, (), (((), value(size)) for size in sizes))
+        yield counted(name, text, (), (((), value(size)) for size in sizes))

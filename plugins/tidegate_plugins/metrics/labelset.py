@@ -29,6 +29,7 @@ class Labels:
         self.error_type = self._label("error_type")
         self.reason = self._label("reason")
         self.limit = self._label("limit")
+        self.upstream = self._label("upstream")
 
     def _label(self, name: str) -> Label:
         return Label(*self._places(name))

@@ -43,7 +43,7 @@ class State(msgspec.Struct, omit_defaults=True):
     labels: dict[str, dict[str, bool]] = {}
     """Label values that have their place; true where the upstream vouched for it."""
     limits: dict[str, tuple[float, float]] = {}
-    """Upstream rate limits: when and what the last answer said."""
+    """Upstream rate limits, by kind and upstream: when and what the last answer said."""
     vitals: dict[int, Vitals] = {}
     open: set[str] = set()
     """Ids that have left and are not over."""

@@ -1,4 +1,4 @@
-"""What the upstream answered, how long it took, and what it still allows."""
+"""What upstreams answered, how long they took, and what they still allow."""
 
 from tidegate.record import ExchangeRecord
 from tidegate_plugins.metrics import catalogue
@@ -29,37 +29,39 @@ class Upstream:
 
     def add(self, record: ExchangeRecord, model: str, outcome: str) -> None:
         """Count one exchange, under these values of the labels."""
-        error_type = NONE
+        error_type, upstream = NONE, self._labels.upstream(record.upstream)
         if record.outcome in FAILURES:
             error_type = self._labels.error_type(record.error_type or record.outcome)
-            self._errors.add((model, error_type))
+            self._errors.add((model, error_type, upstream))
         if record.stop_reason:
             self._stop_reasons.add((model, self._labels.stop_reason(record.stop_reason)))
         if record.dispatched:
-            self._dispatched(record, model, outcome, error_type)
+            if record.stream:
+                self._streams.add((model, outcome))
+            self._dispatched(record, model, error_type, upstream)
         if record.upstream_limits:
-            self._upstream_limits(record.upstream_limits, record.at)
+            self._upstream_limits(record.upstream_limits, record.at, upstream)
 
     def _dispatched(
-        self, record: ExchangeRecord, model: str, outcome: str, error_type: str
+        self, record: ExchangeRecord, model: str, error_type: str, upstream: str
     ) -> None:
         timing = record.timing_ms
-        if record.stream:
-            self._streams.add((model, outcome))
         if timing.upstream_head is not None:
             status = self._labels.status(str(record.status or NONE))
-            self._responses.add((model, status))
+            self._responses.add((model, status, upstream))
         if timing.dispatched is not None and timing.total:
             took = (timing.last_byte or timing.total) - timing.dispatched
-            buckets = self._duration.at((model, "true" if record.stream else "false", error_type))
+            stream = "true" if record.stream else "false"
+            buckets = self._duration.at((model, stream, error_type, upstream))
             observe(buckets, catalogue.DURATION_S, max(0.0, took) / 1000)
         if timing.connect is not None:
             observe(self._connect, catalogue.OWN_S, timing.connect / 1000)
 
-    def _upstream_limits(self, limits: dict[str, str], at: float) -> None:
+    def _upstream_limits(self, limits: dict[str, str], at: float, upstream: str) -> None:
         for header, text in limits.items():
-            key = self._limit_keys.get(header) or self._limit_key(header)
-            if key and text.isdecimal() and self._limits.get(key, (0.0, 0.0))[0] <= at:
+            kind = self._limit_keys.get(header) or self._limit_key(header)
+            key = f"{kind} {upstream}"
+            if kind and text.isdecimal() and self._limits.get(key, (0.0, 0.0))[0] <= at:
                 self._limits[key] = (at, float(text))
 
     def _limit_key(self, header: str) -> str:

@@ -17,7 +17,9 @@ from tidegate.plugin import JournalState, ObserverLag
 from tidegate.record import (
     DecisionRecord,
     EditRecord,
+    GaugeRecord,
     ModelRecord,
+    PolicyVitals,
     PrincipalRecord,
     Record,
     RefusedBy,
@@ -30,8 +32,10 @@ from tidegate.testing import make_inspection
 from tidegate_plugins.metrics import plugin
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.observer import MetricsObserver
+from tidegate_plugins.metrics.policies import HEALTHY
 from tidegate_plugins.prices import load
 
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SOURCES = ("final", "partial", "none")
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -261,11 +265,14 @@ async def test_upstream_limits_show_the_newest_answer_for_a_while(
         }
         return exchange(number, upstream_limits=limits)
 
-    await feed(metrics, answer(5, "1500"), answer(4, "2000"))
-    assert value(metrics, "tidegate_upstream_ratelimit_remaining", limit="input-tokens") == 1500
-    assert value(metrics, "tidegate_upstream_ratelimit_limit", limit="input-tokens") == 4000
+    other = msgspec.structs.replace(answer(3, "7"), upstream="other")
+    await feed(metrics, answer(5, "1500"), answer(4, "2000"), other)
+    name, key = "tidegate_upstream_ratelimit", {"limit": "input-tokens"}
+    assert value(metrics, f"{name}_remaining", **key, upstream="default") == 1500
+    assert value(metrics, f"{name}_remaining", **key, upstream="other") == 7
+    assert value(metrics, f"{name}_limit", **key, upstream="default") == 4000
     clock.at = AT + 5 + 301
-    assert value(metrics, "tidegate_upstream_ratelimit_remaining", limit="input-tokens") is None
+    assert value(metrics, f"{name}_remaining", **key, upstream="default") is None
 
 
 async def test_vitals_are_gauges_until_the_worker_falls_silent(
@@ -396,10 +403,10 @@ async def test_what_the_upstream_answered_is_told_from_what_we_did(
     unreachable = exchange(2, status=502, outcome="unreachable", timing_ms=silent, usage=None)
     await feed(metrics, exchange(1), unreachable)
     name = "tidegate_upstream_responses_total"
-    assert value(metrics, name, model=SONNET, status="200") == 1
+    assert value(metrics, name, model=SONNET, status="200", upstream="default") == 1
     assert names(metrics, name, "status") == {"200"}
     took = "tidegate_upstream_duration_seconds_sum"
-    key = {"model": SONNET, "stream": "true"}
+    key = {"model": SONNET, "stream": "true", "upstream": "default"}
     assert value(metrics, took, **key, error_type="none") == pytest.approx(1.997)
     assert value(metrics, took, **key, error_type="unreachable") == pytest.approx(1.0)
     assert value(metrics, "tidegate_upstream_connect_seconds_count") == 1
@@ -493,3 +500,44 @@ async def test_findings_in_answers_are_counted_apart(metrics: MetricsObserver) -
         value(metrics, "tidegate_redact_bytes_total", plugin="redact", direction="response") == size
     )
     assert value(metrics, "tidegate_observer_records_total", kind="inspection") == 2
+
+
+def report(*gauges: GaugeRecord, plugin: str = "quota", healthy: bool = True) -> PolicyVitals:
+    return PolicyVitals(plugin, healthy, gauges=gauges)
+
+
+async def test_what_policies_report_of_themselves_shows(metrics: MetricsObserver) -> None:
+    used = GaugeRecord("quota_used_ratio", {"team": "search"}, 0.5)
+    pending = GaugeRecord("quota_pending_charges", {}, 2)
+    await feed(metrics, vitals(policies=(report(used, pending), report(plugin="redact"))))
+    await feed(metrics, vitals(1, policies=(report(healthy=False),)))
+    name = "tidegate_policy_healthy"
+    assert value(metrics, name, plugin="quota", worker="0") == 1
+    assert value(metrics, name, plugin="redact", worker="0") == 1
+    assert value(metrics, name, plugin="quota", worker="1") == 0
+    place = {"plugin": "quota", "worker": "0"}
+    assert value(metrics, "tidegate_quota_used_ratio", **place, team="search") == 0.5
+    assert value(metrics, "tidegate_quota_pending_charges", **place) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("requests_total", "requests", "request_duration_seconds_bucket", "policy_healthy"),
+        *("Upper", "two words", "newline\n", "a" * 90, ""),
+    ],
+)
+async def test_no_policy_can_spoil_the_exposition(metrics: MetricsObserver, name: str) -> None:
+    odd = GaugeRecord(name, {"worker": "9", 'x"': "y"}, float("nan"))
+    before = set(series(metrics))
+    await feed(metrics, vitals(policies=(report(odd),)))
+    added = {found for found, _ in set(series(metrics)) - before}
+    assert f"tidegate_{name}" not in added - {HEALTHY}
+    list(parse_openmetrics(metrics.scrape(OPENMETRICS)[0].decode()))
+
+
+async def test_a_policy_has_no_more_series_than_a_label_has_values() -> None:
+    observer = MetricsObserver(MetricsConfig(label_limit=3), host("metrics"))
+    many = [GaugeRecord("many", {"n": str(number)}, number) for number in range(9)]
+    await feed(observer, vitals(policies=(report(*many),)))
+    assert names(observer, "tidegate_many", "n") == {"0", "1", "2"}
