@@ -15,11 +15,12 @@ from tidegate.http.app import server_tls
 from tidegate.http.pool import upstream_tls
 from tidegate.pipeline.generation import open_plugin
 from tidegate.pipeline.targets import open_targets
+from tidegate.plugin import Reporting
 from tidegate.registry import Chosen, choose
 
 
-def check(text: str | None) -> Config:
-    """Return the configuration if everything in it can be opened.
+def check(text: str | None) -> tuple[Config, list[Problem]]:
+    """Return the configuration if everything in it can be opened, and what to think about.
 
     Raises:
         ConfigError: with every problem of every part.
@@ -28,10 +29,11 @@ def check(text: str | None) -> Config:
     chosen, more = choose(config)
     problems += more
     problems += _check_secrets(config)
-    problems += asyncio.run(_open_each(config, chosen))
+    unusable, doubtful = asyncio.run(_open_each(config, chosen))
+    problems += unusable
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return config
+    return config, doubtful
 
 
 def _check_secrets(config: Config) -> list[Problem]:
@@ -57,16 +59,24 @@ def _check_upstream_tls(config: Config) -> list[Problem]:
     return found
 
 
-async def _open_each(config: Config, chosen: list[Chosen]) -> list[Problem]:
-    """Open each plugin, on a scratch directory: a check leaves nothing behind."""
+async def _open_each(config: Config, chosen: list[Chosen]) -> tuple[list[Problem], list[Problem]]:
+    """Open each plugin, on a scratch directory: a check leaves nothing behind.
+
+    Returns what is wrong, and what those that can be opened warn of.
+    """
     found: list[Problem] = []
+    doubtful: list[Problem] = []
     with tempfile.TemporaryDirectory() as scratch:
         journal = msgspec.structs.replace(config.journal, dir=str(Path(scratch)))
         config = msgspec.structs.replace(config, journal=journal)
         for link in chosen:
             async with AsyncExitStack() as stack:
                 try:
-                    await open_plugin(link, config, stack, SystemClock())
+                    plugin = await open_plugin(link, config, stack, SystemClock())
                 except ConfigError as error:
                     found += error.problems
-    return found
+                    continue
+                message = plugin.report().message if isinstance(plugin, Reporting) else ""
+                if message:
+                    doubtful.append(Problem(f"plugins.{link.plugin.label}", message))
+    return found, doubtful

@@ -161,7 +161,8 @@ class Report:
     healthy: bool = True
     """False makes the gateway not ready if the policy's trouble refuses requests."""
     message: str = ""
-    """What is wrong, for operators. Never content, never a credential."""
+    """What is wrong, for operators. Never content, never a credential. Of one that is healthy:
+    what `tidegate check` warns of."""
     gauges: tuple[Gauge, ...] = ()
 
 
@@ -292,6 +293,8 @@ class Host:
     state_dir: Path
     """Where this deployment keeps state (the journal's directory). Created, writable."""
     worker: int = 0
+    workers: int = 1
+    """How many there are on this machine."""
     forwards_credential: bool = False
     """There is an upstream that is sent the caller's own credential (`upstream.credential`)."""
     state: bytes = field(default=b"", repr=False)

@@ -24,6 +24,18 @@ class Setting:
 
 GATEWAY_KEY = {"id": "ci-search", "team": "search", "sha256": keys.digest(KEY)}
 
+LIMITS = [
+    {"name": "team-day", "scope": "team", "per": "day", "usd": 1000.0, "soft": 0.01},
+    {"name": "burst", "scope": ["key", "model"], "per": "minute", "rolling": True, "requests": 500},
+    {"name": "streams", "scope": "label:user", "concurrent": 100},
+]
+
+
+def held(policy: Any) -> float:
+    reserved: int = policy.held()
+    return reserved
+
+
 SETTINGS = {
     "identify: keys": Setting("identify", {"keys": [GATEWAY_KEY]}, {"credential": KEY}),
     "identify: another network": Setting(
@@ -41,6 +53,11 @@ SETTINGS = {
     "limits: reject": Setting("limits", {"max_tokens": 1024, "effort": "high"}),
     "limits: clamp": Setting(
         "limits", {"max_tokens": 100, "over": "clamp"}, {"documents": [OVER_THE_TOP]}
+    ),
+    "quota: memory": Setting("quota", {"store": "memory", "limits": LIMITS}, {"held": held}),
+    "quota: sqlite": Setting("quota", {"limits": LIMITS}, {"held": held}),
+    "quota: spent": Setting(
+        "quota", {"limits": [{"name": "none", "scope": "org", "per": "day", "usd": 0.0}]}
     ),
     "redact": Setting("redact"),
     "metrics": Setting("metrics"),

@@ -155,14 +155,17 @@ CHECK = """\
 find every mistake in a configuration
 
 Does all that `serve` does, short of listening: reads the file, opens every plugin, reads
-secrets and certificates. Exit code 0, or 2 with every error and its path.
+secrets and certificates. Exit code 0, or 2 with every error and its path. A warning is no
+error: what does not answer now, or works otherwise than one may think.
 """
 
 
 def _check(options: argparse.Namespace) -> int:
     from tidegate.check import check  # noqa: PLC0415
 
-    config = check(_text(options.file))
+    config, warnings = check(_text(options.file))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"{options.file}: good (configuration {config.digest})")
     return 0
 

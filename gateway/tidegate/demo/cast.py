@@ -89,6 +89,16 @@ teams.data.over = "clamp"
 teams.research.max_tokens = 32000
 
 [[plugins]]
+use = "quota"
+[plugins.config]
+store = "memory"
+limits = [
+  {{ name = "org-burst", scope = "org", per = "minute", requests = 6000 }},
+  {{ name = "team-day", scope = "team", per = "day", usd = 50.0, soft = 0.8 }},
+  {{ name = "streams", scope = "team", concurrent = 50 }},
+]
+
+[[plugins]]
 use = "redact"
 
 [[plugins]]

@@ -123,6 +123,7 @@ async def open_plugin(
         spawn=tasks.spawn,
         state_dir=state_dir,
         worker=worker,
+        workers=config.listen.workers,
         forwards_credential=any(upstream.forwards for upstream in config.targets),
         info=(("version", __version__), ("config", config.digest)),
         **given,

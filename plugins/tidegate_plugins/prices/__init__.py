@@ -5,10 +5,11 @@ to the next. Nothing is fetched: the table is a file of this package, and one of
 adds to it and overrides it.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -42,17 +43,45 @@ class Cost:
     """The table's id of the model that answered; `default` if it has none."""
 
 
+_Pico = tuple[int, int, int, int, int]
+"""Picodollars per token, in the order of `CLASSES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """Prices from a time on."""
+
+    since: float
+    """Seconds since the epoch."""
+    ordinary: _Pico
+    fast: _Pico | None
+    long: _Pico | None
+    above: int
+    geography: bool
+
+    def pico(self, prompt: int, *, fast: bool = False) -> _Pico:
+        """Return the prices of a request with so many tokens of prompt."""
+        if fast and self.fast is not None:
+            return self.fast
+        if self.long is not None and prompt > self.above:
+            return self.long
+        return self.ordinary
+
+
 @dataclass(frozen=True, slots=True)
 class _Family:
     """One id of the table, and its prices over time, the newest first."""
 
     name: str
     pattern: Pattern
-    rows: tuple[Row, ...]
+    epochs: tuple[_Epoch, ...]
 
-    def on(self, day: date) -> Row:
-        """Return the prices of a day; before the first ones begin, the first ones."""
-        return next((row for row in self.rows if row.since <= day), self.rows[-1])
+    def at(self, at: float) -> _Epoch:
+        """Return the prices of a time; before the first ones begin, the first ones."""
+        for epoch in self.epochs:
+            if epoch.since <= at:
+                return epoch
+        return self.epochs[-1]
 
 
 class Prices:
@@ -78,7 +107,7 @@ class Prices:
         """The shipped table's version, and `+` that of the operator's file."""
         self._families = families
         self._globs = [f for f in families.values() if f.pattern.glob is not None]
-        self._default = _default_row(default)
+        self._default = _epoch(_default_row(default))
         self._batch = table.permille(batch, "batch")
         self._geography = {k: table.permille(v, k) for k, v in geography.items()}
         self._tools = {k: table.picodollars(v, k) * 1000 for k, v in tools.items()}
@@ -89,12 +118,11 @@ class Prices:
         usage = record.usage
         if usage is None:
             return Cost(model=self._name(answered(record)))
-        day = datetime.fromtimestamp(record.at, UTC).date()
         sums = dict.fromkeys(CLASSES, 0)
         priced = True
         for each in passes(record):
             if each.billed:
-                priced &= self._add(each, usage, day, sums)
+                priced &= self._add(each, usage, record.at, sums)
         sums["server_tools"] = self._server_tools(usage)
         by_type = {name: nano for name, nano in sums.items() if nano}
         return Cost(sum(by_type.values()), by_type, priced, self._name(answered(record)))
@@ -106,28 +134,26 @@ class Prices:
 
         `at` is in seconds since the epoch; without it the newest prices count.
         """
-        day = date.max if at is None else datetime.fromtimestamp(at, UTC).date()
         family = self.family(model)
-        row = self._default if family is None else family.on(day)
-        rates = _rates(row, input_tokens, fast=False)
-        prices = rates.pico()
+        epoch = self._default if family is None else family.at(math.inf if at is None else at)
+        prices = epoch.pico(input_tokens)
         return _nano(input_tokens * prices[0]) + _nano(output_tokens * prices[1])
 
-    def _add(self, each: Pass, usage: Usage, day: date, sums: dict[str, int]) -> bool:
+    def _add(self, each: Pass, usage: Usage, at: float, sums: dict[str, int]) -> bool:
         """Add what one pass costs; return whether its price is known."""
         family = self.family(each.model)
-        row = self._default if family is None else family.on(day)
+        epoch = self._default if family is None else family.at(at)
         fast = usage.speed == "fast"
-        rates = _rates(row, sum(each.tokens) - each.tokens[1], fast=fast)
-        factor = self._factor(row, usage)
-        for name, tokens, pico in zip(CLASSES, each.tokens, rates.pico(), strict=True):
+        prices = epoch.pico(sum(each.tokens) - each.tokens[1], fast=fast)
+        factor = self._factor(epoch, usage)
+        for name, tokens, pico in zip(CLASSES, each.tokens, prices, strict=True):
             sums[name] += _nano(tokens * pico * factor, 1_000_000)
-        return family is not None and not (fast and each.own and row.fast is None)
+        return family is not None and not (fast and each.own and epoch.fast is None)
 
-    def _factor(self, row: Row, usage: Usage) -> int:
+    def _factor(self, epoch: _Epoch, usage: Usage) -> int:
         """Return what batch and geography make of a price, in millionths."""
         batch = self._batch if usage.service_tier == "batch" else 1000
-        place = self._geography.get(usage.inference_geo or "", 1000) if row.geography else 1000
+        place = self._geography.get(usage.inference_geo or "", 1000) if epoch.geography else 1000
         return batch * place
 
     def _server_tools(self, usage: Usage) -> int:
@@ -172,7 +198,7 @@ def _families(rows: Iterable[Row]) -> Mapping[str, _Family]:
         name: _Family(
             name,
             pattern(name, "prices: ids"),
-            tuple(sorted(own, key=lambda row: row.since, reverse=True)),
+            tuple(sorted(map(_epoch, own), key=lambda epoch: epoch.since, reverse=True)),
         )
         for name, own in found.items()
     }
@@ -190,12 +216,18 @@ def _spellings(model: str) -> Iterable[str]:
     yield plain.removesuffix("-latest")
 
 
-def _rates(row: Row, prompt: int, *, fast: bool) -> Rates:
-    if fast and row.fast is not None:
-        return row.fast
-    if row.long is not None and prompt > row.long.above:
-        return row.long
-    return row
+def _epoch(row: Row) -> _Epoch:
+    since = -math.inf
+    if row.since != date.min:
+        since = datetime.combine(row.since, time(), UTC).timestamp()
+    return _Epoch(
+        since=since,
+        ordinary=row.pico(),
+        fast=None if row.fast is None else row.fast.pico(),
+        long=None if row.long is None else row.long.pico(),
+        above=0 if row.long is None else row.long.above,
+        geography=row.geography,
+    )
 
 
 def _default_row(rates: Rates) -> Row:
