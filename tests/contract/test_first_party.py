@@ -1,5 +1,6 @@
 """Every plugin that ships with tidegate keeps the contract, in each of its ways."""
 
+import base64
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,6 +13,10 @@ from tidegate.testing import check_plugin
 KEY = keys.new_key()
 """Made up anew in each run."""
 
+TOKEN = ".".join(
+    base64.urlsafe_b64encode(part).decode().rstrip("=")
+    for part in (b'{"alg":"RS256"}', b'{"iss":"http://127.0.0.1:9"}', b"signature")
+)
 OVER_THE_TOP = {"model": "claude-opus-4-8", "max_tokens": 10**6, "messages": []}
 
 
@@ -41,6 +46,28 @@ SETTINGS = {
     "identify: another network": Setting(
         "identify",
         {"keys": [{**GATEWAY_KEY, "networks": ["10.0.0.0/8"]}]},
+        {"credential": KEY},
+    ),
+    # Nobody listens on port 9 (discard): there are no keys, and tokens have to wait.
+    "identify: tokens": Setting(
+        "identify",
+        {
+            "issuers": [
+                {"issuer": "http://127.0.0.1:9", "audience": ["tidegate"], "timeout_s": 0.2}
+            ],
+        },
+        {"credential": TOKEN},
+    ),
+    "identify: a mesh": Setting(
+        "identify",
+        {
+            "trusted": {
+                "networks": ["192.0.2.0/24"],
+                "principal": "x-auth-user",
+                "default_team": "mesh",
+            },
+            "keys": [GATEWAY_KEY],
+        },
         {"credential": KEY},
     ),
     "identify: forward": Setting("identify", {"forward": True}, {"forwards_credential": True}),

@@ -1,5 +1,6 @@
 """SIGHUP: what is in flight keeps its configuration, and a bad one changes nothing at all."""
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.gateway import Process, serve
+from support.raw import ask, post
 from support.traffic import (
     MODEL,
     STREAM,
@@ -22,6 +24,8 @@ from support.traffic import (
     until,
     written,
 )
+from tidegate.keys import digest, new_key
+from tidegate.testing.upstream import Call, scripted_upstream
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
@@ -160,3 +164,36 @@ async def test_a_bad_file_changes_nothing_and_is_explained(tmp_path: Path) -> No
     assert {v["config"] for v in vitals} <= {old, new}
     last = {v["worker"]: v for v in vitals if v["config"] == new}
     assert [v["reloads"] for v in last.values()] == [1, 1]
+
+
+async def test_a_key_taken_out_of_its_file_is_unknown_from_then_on(tmp_path: Path) -> None:
+    keys = {name: new_key() for name in ("ana", "bob")}
+    entries = {name: f'{{ id = "{name}", sha256 = "{digest(key)}" }}' for name, key in keys.items()}
+    file = tmp_path / "search.toml"
+    file.write_text(f'team = "search"\nkeys = [{entries["ana"]}, {entries["bob"]}]\n')
+    config = tmp_path / "tidegate.toml"
+    config.write_text(
+        f'{BASE}[upstream]\ncredential = {{ env = "UPSTREAM_KEY" }}\n'
+        f'[[plugins]]\nuse = "identify"\n[plugins.config]\nkey_files = ["{file}"]\n{METRICS}'
+    )
+    body = json.dumps({"model": MODEL, "max_tokens": 5, "messages": []}).encode()
+
+    async def statuses() -> list[int]:
+        requests = [post(body, headers=f"x-api-key: {key}\r\n".encode()) for key in keys.values()]
+        return [(await ask(running.port, request))[0] for request in requests]
+
+    async def answer(call: Call) -> None:
+        await call.answer(b"{}")
+
+    env = {"UPSTREAM_KEY": "k"}
+    async with (
+        scripted_upstream(answer) as upstream,
+        serve(tmp_path / "j", config, "--upstream", upstream.url, env=env) as running,
+    ):
+        assert await statuses() == [200, 200]
+        file.write_text(f'team = "search"\nkeys = [{entries["bob"]}]\n')
+        await reloaded(running)
+        assert await statuses() == [401, 200]
+        file.write_text('team = "search"\nkeys = [{ id = "x" }]\n')
+        assert "search.toml: keys[0]: Object missing required field" in await refused(running)
+        assert await statuses() == [401, 200]
