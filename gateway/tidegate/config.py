@@ -102,6 +102,7 @@ DEFAULT_PLUGINS = (
     Plugin(use="redact"),
     Plugin(use="metrics"),
     Plugin(use="tracing"),
+    Plugin(use="usage"),
 )
 """The chain where no file is given."""
 

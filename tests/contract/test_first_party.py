@@ -88,6 +88,7 @@ SETTINGS = {
     ),
     "redact": Setting("redact"),
     "metrics": Setting("metrics"),
+    "usage": Setting("usage"),
     # Nobody listens on port 9 (discard): the exporter has to live with that.
     "tracing": Setting("tracing", {"endpoint": "http://127.0.0.1:9", "timeout_s": 0.2}),
     "logs": Setting("logs", {"endpoint": "http://127.0.0.1:9", "timeout_s": 0.2}),

@@ -78,7 +78,7 @@ def test_without_a_file_it_forwards_redacts_and_counts() -> None:
     assert config.upstream.url == "https://api.anthropic.com"
     assert config.upstream.credential == "forward"
     assert config.journal.dir == "./tidegate-journal"
-    assert [link.plugin.use for link in chosen] == ["redact", "metrics", "tracing"]
+    assert [link.plugin.use for link in chosen] == ["redact", "metrics", "tracing", "usage"]
 
 
 def test_an_empty_file_is_not_no_file() -> None:

@@ -220,6 +220,7 @@ def test_every_dependency_has_its_reason_and_its_lock():
 # the example of a plugin
 
 
+@pytest.mark.timeout(300)  # it is a whole run of pytest
 def test_the_plugin_of_the_readme_keeps_the_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

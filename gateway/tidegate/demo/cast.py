@@ -106,6 +106,9 @@ use = "metrics"
 
 [[plugins]]
 use = "tracing"
+
+[[plugins]]
+use = "usage"
 """
 
 

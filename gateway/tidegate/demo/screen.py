@@ -34,6 +34,7 @@ def welcome(places: Places, people: Cast, *, temporary: bool, seconds: float | N
 The gateway serves {places.url} and forwards to a simulated upstream. Four made-up
 teams use it, {until}. No request leaves this machine.
 
+  page     {places.admin_url}/
   metrics  {places.admin_url}/metrics
   health   {places.admin_url}/readyz  {places.admin_url}/healthz
   journal  {places.journal}{" (temporary)" if temporary else ""}
@@ -43,6 +44,7 @@ Try it, with the key of team web:
   ANTHROPIC_BASE_URL={places.url} ANTHROPIC_API_KEY={people.web.key} claude
 See what happens:
   {me} journal tail --follow --dir {places.journal}
+  {me} usage --dir {places.journal}
   {me} journal show --dir {places.journal} ID      (the ID is in the header x-tidegate-id)
 """
     )
