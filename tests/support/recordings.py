@@ -127,7 +127,7 @@ def _pairs(headers: dict[str, list[str]], dropped: frozenset[str]) -> Headers:
     return [(k, v) for k, values in headers.items() for v in values if k.lower() not in dropped]
 
 
-def of_stream(name: str, body: bytes) -> Recording:
+def of_stream(name: str, body: bytes, *, coding: str = "") -> Recording:
     """A recording of nothing but the bytes of a stream."""
     asked = {"model": "claude-x", "max_tokens": 1024, "messages": [], "stream": True}
     return Recording(
@@ -136,7 +136,11 @@ def of_stream(name: str, body: bytes) -> Recording:
         sent_headers=[("anthropic-version", "2023-06-01"), ("content-type", "application/json")],
         sent=json.dumps(asked).encode(),
         status=200,
-        headers=[("content-type", "text/event-stream; charset=utf-8"), ("request-id", "req_1")],
+        headers=[
+            ("content-type", "text/event-stream; charset=utf-8"),
+            *([("content-encoding", coding)] if coding else []),
+            ("request-id", "req_1"),
+        ],
         body=body,
     )
 

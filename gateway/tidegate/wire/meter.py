@@ -83,7 +83,11 @@ _COUNTED = (
 
 def counted(usage: dict[str, Any] | None) -> bool:
     """Whether a usage object counts anything: some providers send one that is all zeros."""
-    return usage is not None and any(usage.get(key) for key in _COUNTED)
+    return usage is not None and any(_is_count(usage.get(key)) for key in _COUNTED)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -151,7 +155,7 @@ class StreamMeter:
         self._events = 0
         self._usage: dict[str, Any] | None = None
         self._closing = False  # a message_delta with a stop reason has been seen
-        self._closed = False  # and it, or one before it, held usage
+        self._closed = False  # and it, or one after it, told the output
         self._ended = False  # message_stop has been seen
         self._id: Any = None
         self._model: str | None = None
@@ -163,13 +167,32 @@ class StreamMeter:
         # Nearly every piece is exactly one delta, and says nothing that is needed here.
         if (
             piece.startswith(_DELTA)
+            and piece.find(b"\n\n") == len(piece) - 2
             and self._decoder.idle
-            and piece.endswith(b"\n\n")
-            and piece.count(b"\n\n") == 1
         ):
             self._events += 1
             self.first_token = True
-            return
+        elif b"\r" in piece:
+            self._decode(piece)
+        else:
+            self._feed_lines(piece)
+
+    def _feed_lines(self, piece: bytes) -> None:
+        """Take in a piece whose lines end in LF: deltas in it are counted, not decoded."""
+        at = 0
+        while at < len(piece):
+            end = piece.find(b"\n\n", at) + 2
+            if end < 2:
+                end = len(piece)
+            elif self._decoder.idle and piece.startswith(_DELTA, at):
+                self._events += 1
+                self.first_token = True
+                at = end
+                continue
+            self._decode(piece[at:end])
+            at = end
+
+    def _decode(self, piece: bytes) -> None:
         for event in self._decoder.feed(piece):
             self._read(event)
 
@@ -215,7 +238,7 @@ class StreamMeter:
             case "message_start" if payload.message is not None:
                 self._id = payload.message.id
                 self._model = payload.message.model
-                self._usage = dict(payload.message.usage or {})
+                self._usage = dict(payload.message.usage) if payload.message.usage else None
             case "content_block_start":
                 block = payload.content_block
                 if block is not None and block.type == "fallback" and block.to is not None:
@@ -232,13 +255,14 @@ class StreamMeter:
                 pass  # deltas and blocks hold nothing that is needed here
 
     def _close(self, payload: _Payload) -> None:
-        if payload.usage is not None:
-            self._usage = self._usage if self._usage is not None else {}
-            self._take_in(self._usage, payload.usage)
-            self._closed = True
         if payload.delta is not None and payload.delta.stop_reason is not None:
             self._stop = payload.delta.stop_reason
             self._closing = True
+        if payload.usage is not None:
+            self._usage = self._usage if self._usage is not None else {}
+            self._take_in(self._usage, payload.usage)
+            # A number from before the end is a lower bound of the whole.
+            self._closed |= self._closing and type(payload.usage.get("output_tokens")) is int
 
 
 class JsonMeter:
@@ -300,14 +324,17 @@ class UnreadableMeter(SilentMeter):
         return Reading(stopped="coding_unknown")
 
 
+GZIP_OR_ZLIB = 47
+"""For zlib: they are told apart by their header."""
+
+
 class InflatingMeter:
     """Decompresses the copy before another meter reads it."""
 
     __slots__ = ("_inflate", "_meter", "_size", "_stopped")
 
     def __init__(self, meter: Meter) -> None:
-        # 47: gzip or zlib, told apart by their header
-        self._inflate = zlib.decompressobj(47)
+        self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
         self._meter = meter
         self._size = 0
         self._stopped: str | None = None
@@ -328,6 +355,9 @@ class InflatingMeter:
                 self._stopped = "answer_too_large"
             self._meter.feed(inflated)
             piece = self._inflate.unconsumed_tail
+            if self._inflate.eof:  # gzip may consist of several members
+                piece = self._inflate.unused_data
+                self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
 
     def finish(self) -> Reading:
         reading = self._meter.finish()

@@ -49,6 +49,8 @@ class Decoder:
         while match := _BLANK_LINE.search(self._buffer, max(self._searched, start)):
             if self._skipping:
                 self._skipping = False
+            elif match.start() - start > self.max_event_bytes:
+                self.skipped += 1
             else:
                 self._add(bytes(self._buffer[start : match.start()]), events)
             start = match.end()
