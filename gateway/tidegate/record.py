@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from tidegate.wire.errors import encodable
+
 VERSION = 1
 
 
@@ -327,8 +329,14 @@ _decoder = msgspec.json.Decoder(Record)
 
 
 def encode(record: Record) -> bytes:
-    """Return the record as one line of JSON, newline included."""
-    return _encoder.encode(record) + b"\n"
+    """Return the record as one line of JSON, newline included.
+
+    A caller can write half a surrogate pair in a model id or a key; `?` stands for it here.
+    """
+    try:
+        return _encoder.encode(record) + b"\n"
+    except UnicodeEncodeError:
+        return _encoder.encode(encodable(msgspec.to_builtins(record))) + b"\n"
 
 
 def decode(line: bytes) -> Record:

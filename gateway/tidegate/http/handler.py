@@ -20,6 +20,7 @@ from tidegate.http.relay import Relay
 from tidegate.http.reply import Refusal, Written, refuse
 from tidegate.http.request import (
     check_body_headers,
+    check_overrides,
     credential_of,
     exchange_of,
     no_exchange,
@@ -134,6 +135,7 @@ class Handler:
             Refusal: it does not leave.
         """
         route = course.exchange.route
+        check_overrides(request)
         if route.kind is Kind.NONE:
             raise reply.unknown_route(route)
         credential = credential_of(request.raw_headers)

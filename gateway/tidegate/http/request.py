@@ -128,6 +128,30 @@ def trace_of(traceparent: str) -> Trace:
     return Trace(match[1], span_id, parent_id=match[2], flags=int(match[3], 16))
 
 
+OVERRIDES = frozenset(
+    {
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+    }
+)
+"""Headers by which some servers take another method or path than the request line's."""
+
+
+def check_overrides(request: web.BaseRequest) -> None:
+    """Refuse a request that might be another one to whoever reads it next.
+
+    Raises:
+        Refusal: naming the header.
+    """
+    found = next((name for name in request.headers if name.lower() in OVERRIDES), None)
+    if found is not None:
+        message = f"{found.lower()}: this gateway takes the request line as it is; leave it away"
+        raise refuse(400, message, "override_header")
+
+
 def check_body_headers(request: web.BaseRequest, max_body_bytes: int) -> None:
     """Refuse what need not be read: bodies that are too large or in a form we cannot see into.
 
@@ -143,6 +167,8 @@ def check_body_headers(request: web.BaseRequest, max_body_bytes: int) -> None:
         raise refuse(400, message, "body_encoded")
     if len(fields.getall("content-type", ())) > 1:
         raise refuse(400, "content-type: given more than once", "content_type")
+    if fields.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        raise refuse(400, "transfer-encoding: only chunked is understood", "body_encoded")
     media, charset = headers.content_type(fields.get("content-type", "application/json"))
     if media != "application/json" or charset not in ("", "utf-8", "utf8", "us-ascii"):
         message = "content-type: must be application/json, in UTF-8"

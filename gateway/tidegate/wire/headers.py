@@ -65,11 +65,17 @@ def accept_encoding(value: bytes) -> bytes:
 
 
 def content_type(value: str) -> tuple[str, str]:
-    """Return media type and charset of a Content-Type value, lower case; charset may be empty."""
+    """Return media type and charset of a Content-Type value, lower case; charset may be empty.
+
+    Where readers could differ, as with two charsets, the charset is `?`.
+    """
     media, _, rest = value.partition(";")
-    charset = ""
+    charsets = []
     for parameter in rest.split(";"):
         name, _, text = parameter.partition("=")
         if name.strip().lower() == "charset":
-            charset = text.strip().strip('"').lower()
+            charsets.append(text.strip().strip('"').lower())
+        elif "charset" in name.lower():
+            charsets.append("?")
+    charset = charsets[0] if len(charsets) == 1 else "?" if charsets else ""
     return media.strip().lower(), charset

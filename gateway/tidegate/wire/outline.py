@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tidegate.wire.errors import encodable
+
 Json = dict[str, Any]
 
 HIDDEN = "?"
@@ -100,7 +102,7 @@ def _number(value: object) -> Any:
 
 def _model(value: object) -> Any:
     """A model id may be longer than a word, and the record names it anyway."""
-    return value[:256] if type(value) is str else _number(value)
+    return encodable(value[:256]) if type(value) is str else _number(value)
 
 
 class _Kept:
