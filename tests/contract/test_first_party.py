@@ -86,6 +86,24 @@ SETTINGS = {
     "quota: spent": Setting(
         "quota", {"limits": [{"name": "none", "scope": "org", "per": "day", "usd": 0.0}]}
     ),
+    "limits: put in": Setting("limits", {"default_max_tokens": 100, "over": "clamp"}),
+    "models: aliases": Setting(
+        "models", {"allow": ["family:haiku"], "aliases": {"claude-sonnet-4-6": "claude-haiku-4-5"}}
+    ),
+    "features: open": Setting(
+        "features", {"endpoints": {"allow": ["messages", "batches", "files"]}}
+    ),
+    "features: closed": Setting(
+        "features",
+        {
+            "tools": {"deny": ["server", "unknown"]},
+            "fields": {"allow": []},
+            "url_hosts": {"allow": []},
+            "sources": {"deny": ["url"]},
+            "stream": "required",
+        },
+        {"documents": [OVER_THE_TOP]},
+    ),
     "redact": Setting("redact"),
     "metrics": Setting("metrics"),
     "usage": Setting("usage"),

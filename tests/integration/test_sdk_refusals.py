@@ -36,17 +36,23 @@ use = "limits"
 [plugins.config]
 max_tokens = 4096
 [[plugins]]
+use = "features"
+[plugins.config]
+tools.deny = ["server"]
+[[plugins]]
 use = "redact"
 [plugins.config]
 action = "block"
 cache_dir = "{rules_dir()}"
 """
 
+FETCH = [{"type": "web_fetch_20250910", "name": "web_fetch"}]
 COUNT: dict[str, Any] = {"model": OPUS, "messages": ask()["messages"]}
 MODEL = ("NotFoundError", 404, "not_found_error", "policy")
 LIMIT = ("BadRequestError", 400, "invalid_request_error", "policy")
 KEY = ("AuthenticationError", 401, "authentication_error", "policy")
-PATH = ("NotFoundError", 404, "not_found_error", "gateway")
+CLOSED = ("PermissionDeniedError", 403, "permission_error", "gateway")
+FEATURE = ("PermissionDeniedError", 403, "permission_error", "policy")
 BODY = ("BadRequestError", 400, "invalid_request_error", "gateway")
 LARGE = ("RequestTooLargeError", 413, "request_too_large", "gateway")
 
@@ -57,7 +63,13 @@ REFUSED = [
     (Scenario("limit", "create", ask(max_tokens=4097)), (*LIMIT, "limits")),
     (Scenario("limit-stream", "events", ask(max_tokens=4097)), (*LIMIT, "limits")),
     (Scenario("secret", "create", ask(f"my token is {SECRET}")), (*LIMIT, "redact")),
-    (Scenario("path", "batches", {}), (*PATH, "gateway")),
+    (Scenario("closed", "batches", {}), (*CLOSED, "gateway")),
+    (Scenario("tool", "create", ask(tools=FETCH)), (*FEATURE, "features")),
+    (Scenario("tool-stream", "events", ask(tools=FETCH)), (*FEATURE, "features")),
+    (
+        Scenario("tool-count", "count", {**COUNT, "model": HAIKU, "tools": FETCH}),
+        (*FEATURE, "features"),
+    ),
     (Scenario("body", "create", ask(max_tokens=-1)), (*BODY, "gateway")),
     (Scenario("large", "create", ask("tide " * (LARGEST // 2))), (*LARGE, "gateway")),
 ]
