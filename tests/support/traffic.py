@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.gateway import Process
+from support.gateway import Process, read_records
 from support.raw import ask, post, read_answer, read_head
 from tidegate.journal.verify import Report, verify
 from tidegate.testing.upstream import Call, ScriptedUpstream, scripted_upstream
@@ -280,11 +280,6 @@ async def reconciled(directory: Path, seen: list[str]) -> Report:
     await until(lambda: not verify(directory).open)
     report = verify(directory)
     assert report.sound, report
-    found = {
-        record["id"]
-        for path in directory.glob("*.jsonl")
-        for line in path.read_bytes().splitlines()
-        if (record := json.loads(line))["kind"] == "exchange"
-    }
+    found = {record["id"] for record in read_records(directory, "exchange")}
     assert set(seen) <= found
     return report
