@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.exchange import ANONYMOUS, Principal
-from tidegate.pipeline.admission import Admission, admit, read_request
+from tidegate.pipeline.admission import Admission, admit, read_request, still_says
 from tidegate.pipeline.host import Link
 from tidegate.plugin import ADMIT, NOT_CONCERNED, Admit, Answer, Refuse, Stage
 from tidegate.testing import make_exchange
-from tidegate.wire.body import Edit
+from tidegate.wire.body import Edit, replacements
 from tidegate.wire.routes import Kind
 
 RAW = b'{"model":"claude-x","max_tokens":5,"messages":["abc"]}'
@@ -234,3 +234,28 @@ def test_a_required_field_may_be_put_in_until_something_is_reserved() -> None:
         asyncio.run(admit(chain, make_exchange(), found))
         assert found.admitted == (expected is not None)
         assert found.request.view.max_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "pointer", "value"),
+    [
+        (b'{"model":"m","max_tokens":5,"messages":[],"speed":"standard"}', "/speed", "fast"),
+        (b'{"model":"m","max_tokens":5,"messages":[],"fallbacks":[{"model":"m"}]}', "/fallbacks/0/model", "n"),
+        (b'{"model":"m","max_tokens":5,"messages":[],"tools":[{"type":"bash_1"}]}', "/tools/0/type", "web_fetch_1"),
+    ],
+)  # fmt: skip
+def test_no_edit_after_authorization_touches_what_was_authorized(
+    raw: bytes, pointer: str, value: str
+) -> None:
+    for stage, admitted in ((Stage.AUTHORIZE, True), (Stage.TRANSFORM, False)):
+        found = Admission(read_request(raw, Kind.MESSAGES, ANONYMOUS, None))
+        edits = replacements(found.request.body, {pointer: value}, "r")
+        asyncio.run(admit(staged((stage, Admit(edits=edits))), make_exchange(), found))
+        assert found.admitted == admitted
+
+
+def test_the_final_check_compares_the_bytes_with_what_was_approved() -> None:
+    approved = admission().request
+    assert still_says(RAW, approved, Kind.MESSAGES)
+    for other in (RAW.replace(b"abc", b"abd"), RAW.replace(b"5", b"6"), RAW[:-1], b""):
+        assert not still_says(other, approved, Kind.MESSAGES)

@@ -177,7 +177,7 @@ class Handler:
             raise AssertionError("only admitted exchanges are forwarded")
         body = admission.request.body.raw
         kind = course.exchange.route.kind
-        if admission.edits and not still_says(body, admission.request.view, kind):
+        if admission.edits and not still_says(body, admission.request, kind):
             raise refuse(500, "the edited request is not what was approved", "final_check")
         target = target_of(generation.targets, course, admission)
         if course.digests is not None:

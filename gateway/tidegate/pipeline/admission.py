@@ -8,7 +8,7 @@ from tidegate.pipeline.host import Link, ask
 from tidegate.pipeline.weighing import Admission, bad_body, not_asked, record, weigh
 from tidegate.plugin import Refuse, Stage
 from tidegate.wire.body import EMPTY, BodyError, parse
-from tidegate.wire.messages import EMPTY_VIEW, View, missing, view
+from tidegate.wire.messages import EMPTY_VIEW, missing, view
 from tidegate.wire.routes import CLOSED, Kind
 
 __all__ = ["Admission", "admit", "bad_body", "bodiless_request", "read_request", "still_says"]
@@ -87,12 +87,13 @@ def _closed(kind: Kind) -> Refuse:
     )
 
 
-def still_says(dispatched: bytes, approved: View, kind: Kind) -> bool:
-    """Whether the bytes about to leave say what the policies approved.
+def still_says(dispatched: bytes, approved: Request, kind: Kind) -> bool:
+    """Whether the bytes about to leave say what the policies approved, field by field.
 
     Only bodies that were edited need the question: the others were parsed as they leave.
     """
     try:
-        return view(parse(dispatched).document, kind) == approved
+        document = parse(dispatched).document
+        return document == approved.body.document and view(document, kind) == approved.view
     except BodyError:
         return False

@@ -11,6 +11,7 @@ from tidegate.plugin import Admit, Answer, Hold, Note, Refuse, Stage
 from tidegate.record import DecisionRecord, EditRecord, RefusedBy
 from tidegate.wire.body import Body, BodyError, Edit, parse, splice
 from tidegate.wire.messages import view
+from tidegate.wire.outline import outline
 from tidegate.wire.routes import Kind
 
 
@@ -131,7 +132,9 @@ def _edited(link: Link, request: Request, edits: Sequence[Edit], kind: Kind) -> 
     """
     body = apply_edits(request.body, edits)
     seen = view(body.document, kind)
-    if link.stage > Stage.AUTHORIZE and seen != request.view:
+    if link.stage > Stage.AUTHORIZE and (
+        seen != request.view or outline(body.document) != outline(request.body.document)
+    ):
         raise ValueError("an edit after authorization changes what was authorized")
     return replace(request, body=body, view=seen)
 
