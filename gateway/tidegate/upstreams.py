@@ -45,8 +45,6 @@ class Upstream(Table, frozen=True):
     api_version: str | None = None
     endpoints: tuple[str, ...] | None = None
     """Which endpoints it has; others get a 404 here."""
-    prices: str | None = None
-    """Name of the price table that counts for it."""
     usage: Literal["cumulative", "increments"] | None = None
     """How numbers in a stream are meant: the last counts, or they add up."""
     connect_timeout_s: float = 5
@@ -68,7 +66,6 @@ class Upstream(Table, frozen=True):
             "version_policy": self.version_policy,
             "api_version": self.api_version,
             "endpoints": None if self.endpoints is None else frozenset(self.endpoints),
-            "prices": self.prices,
             "usage": self.usage,
         }
         changes = {key: value for key, value in given.items() if value is not None}

@@ -106,7 +106,6 @@ def test_a_profile_is_what_the_file_does_not_say(monkeypatch: pytest.MonkeyPatch
     assert target.has(Kind.COUNT_TOKENS)
     assert not target.has(Kind.MODELS)
     assert (target.profile.version_policy, target.profile.api_version) == ("added", "2023-06-01")
-    assert target.profile.prices == "onedim"
 
 
 def test_secrets_that_are_not_there_are_all_named() -> None:

@@ -19,8 +19,6 @@ class Profile(msgspec.Struct, frozen=True):
     api_version: str = ""
     endpoints: frozenset[str] | None = None
     """None: every endpoint that the gateway serves."""
-    prices: str = "anthropic"
-    """Name of its price table."""
     usage: str = "cumulative"
     """Numbers in a stream: `cumulative`, the last counts; `increments`, they add up."""
 
@@ -32,7 +30,6 @@ PROFILES = {
         version_policy="added",
         api_version="2023-06-01",
         endpoints=frozenset({Kind.MESSAGES.value, CHAT}),
-        prices="onedim",
     ),
-    "custom": Profile(prices="custom"),
+    "custom": Profile(),
 }

@@ -22,7 +22,7 @@ from tidegate_plugins.identify.keyring import PREFIX, Keyring, Known
 from tidegate_plugins.identify.names import within
 from tidegate_plugins.identify.pseudonyms import Pseudonyms, secret_of
 from tidegate_plugins.identify.refusals import unauthenticated
-from tidegate_plugins.identify.tokens import Tokens, looks_like_one
+from tidegate_plugins.identify.tokens import Tokens
 from tidegate_plugins.identify.trusted import Ignored, TrustedHeaders
 
 
@@ -76,7 +76,7 @@ class Identify:
         if known is not None:
             return self._admit_key(known, exchange.peer)
         if not value.startswith(PREFIX):
-            if ways.tokens is not None and looks_like_one(value):
+            if ways.tokens is not None and ways.tokens.concerns(value):
                 return _admit_token(await ways.tokens.read(value))
             if ways.pseudonyms is not None:
                 principal = ways.pseudonyms.principal(value)
@@ -107,8 +107,9 @@ class Identify:
         if credential is None:
             return False
         value = credential.value
-        is_token = self._ways.tokens is not None and looks_like_one(value)
-        return is_token or value.startswith(PREFIX) or self._ways.keys.find(value) is not None
+        ways = self._ways
+        is_token = ways.tokens is not None and ways.tokens.concerns(value)
+        return is_token or value.startswith(PREFIX) or ways.keys.find(value) is not None
 
 
 def _admit_token(found: Principal | Refuse) -> Decision:

@@ -68,15 +68,17 @@ class Jwks:
         Raises:
             KeysUnavailable: there are no keys that could be used.
         """
-        found = self.keys.find(kid, algorithm) if self._fresh() else None
+        found = self.keys.find(kid, algorithm) if self.fresh else None
         if found is None and self._may_ask():
             await self._fetch()
             found = self.keys.find(kid, algorithm)
-        if not self._fresh():
+        if not self.fresh:
             raise KeysUnavailable
         return found
 
-    def _fresh(self) -> bool:
+    @property
+    def fresh(self) -> bool:
+        """Whether there are keys that are not too old."""
         at = self._fetched_at
         return at is not None and self._clock.now() - at <= self._issuer.stale_s
 

@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tidegate.clock import Clock
@@ -19,18 +19,26 @@ from tidegate_plugins.identify.claims import GENERIC, principal_of, timely
 from tidegate_plugins.identify.config import Issuer
 from tidegate_plugins.identify.jwks import Jwks, KeysUnavailable
 from tidegate_plugins.identify.key_set import KeySet
+from tidegate_plugins.identify.keyring import octets
 from tidegate_plugins.identify.refusals import unauthenticated
 
 MAX_CHARACTERS = 16 * 1024
 MAX_REMEMBERED = 4096
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
-    """Tokens whose signature has been checked with one set of keys. Their times still count."""
+    """A token whose signature has been checked. Its times still count, and its keys."""
 
+    issuer: Issuer
+    jwks: Jwks
     keys: KeySet
-    claims: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    claims: dict[str, Any]
+
+    @property
+    def holds(self) -> bool:
+        """Whether its issuer's keys are the same, and not too old."""
+        return self.keys is self.jwks.keys and self.jwks.fresh
 
 
 class Tokens:
@@ -43,12 +51,33 @@ class Tokens:
 
         self._jws = PyJWS()
         self._issuers = {issuer.issuer: (issuer, jwks) for issuer, jwks in issuers}
-        self._checked = {issuer.issuer: Checked(jwks.keys) for issuer, jwks in issuers}
+        self._checked: dict[bytes, Checked] = {}
         self._clock = clock
         self._taken = taken
 
+    def concerns(self, value: str) -> bool:
+        """Whether a credential is a token, good or bad."""
+        return _digest(value) in self._checked or looks_like_one(value)
+
     async def read(self, value: str) -> Principal | Refuse:
         """Return who presents the token, or why not."""
+        known = self._checked.get(_digest(value))
+        if known is None or not known.holds:
+            found = await self._check(value)
+            if isinstance(found, Refuse):
+                return found
+            known = self._remember(value, found)
+        late = timely(known.claims, known.issuer, self._clock.now())
+        return late or principal_of(known.claims, known.issuer, self._taken)
+
+    def _remember(self, value: str, checked: Checked) -> Checked:
+        if len(self._checked) >= MAX_REMEMBERED:
+            self._checked.clear()
+        self._checked[_digest(value)] = checked
+        return checked
+
+    async def _check(self, value: str) -> Checked | Refuse:
+        """Return the token with its claims, if its signature is good."""
         if len(value) > MAX_CHARACTERS:
             return unauthenticated("token_too_long", GENERIC)
         said = part(value, 1)
@@ -56,38 +85,22 @@ class Tokens:
         if not isinstance(name, str) or name not in self._issuers:
             return unauthenticated("unknown_issuer", GENERIC)
         issuer, jwks = self._issuers[name]
-        try:
-            claims = await self._claims(value, issuer, jwks)
-        except KeysUnavailable:
-            return _unavailable()
-        if isinstance(claims, Refuse):
-            return claims
-        late = timely(claims, issuer, self._clock.now())
-        return late or principal_of(claims, issuer, self._taken)
-
-    async def _claims(self, value: str, issuer: Issuer, jwks: Jwks) -> dict[str, Any] | Refuse:
-        """Return what a token says whose signature is good."""
         header = part(value, 0) or {}
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in issuer.algorithms:
             return unauthenticated("wrong_algorithm", GENERIC)
         if "crit" in header or not isinstance(kid, str | None):
             return unauthenticated("bad_header", GENERIC)
-        key = await jwks.find(kid, algorithm)
+        try:
+            key = await jwks.find(kid, algorithm)
+        except KeysUnavailable:
+            return _unavailable()
         if key is None:
             return unauthenticated("unknown_key_id", GENERIC)
-        checked = self._checked[issuer.issuer]
-        if checked.keys is not jwks.keys:
-            checked = self._checked[issuer.issuer] = Checked(jwks.keys)
-        known = hashlib.sha256(value.encode()).digest()
-        if known not in checked.claims:
-            claims = self._verified(value, key.key, algorithm)
-            if claims is None:
-                return unauthenticated("bad_signature", GENERIC)
-            if len(checked.claims) >= MAX_REMEMBERED:
-                checked.claims.clear()
-            checked.claims[known] = claims
-        return checked.claims[known]
+        keys, claims = jwks.keys, self._verified(value, key.key, algorithm)
+        if claims is None:
+            return unauthenticated("bad_signature", GENERIC)
+        return Checked(issuer, jwks, keys, claims)
 
     def _verified(self, value: str, key: Any, algorithm: str) -> dict[str, Any] | None:
         try:
@@ -96,6 +109,10 @@ class Tokens:
         except Exception:  # noqa: BLE001 - whatever is wrong with it, it proves nothing
             return None
         return claims if isinstance(claims, dict) else None
+
+
+def _digest(value: str) -> bytes:
+    return hashlib.sha256(octets(value)).digest()
 
 
 def _unavailable() -> Refuse:

@@ -20,6 +20,9 @@ from tidegate_plugins.prices import table
 from tidegate_plugins.prices.passes import CLASSES, Pass, answered, passes
 from tidegate_plugins.prices.table import Rates, Row, Table
 
+EVERYWHERE = ""
+"""In place of an upstream's name: prices that count whatever it is."""
+
 DEFAULT = "default"
 """What `Cost.model` says of a model that the table does not know."""
 
@@ -89,7 +92,7 @@ class Prices:
 
     def __init__(self, tables: Iterable[Table]) -> None:
         """Later tables add to the earlier ones, and win."""
-        families: dict[str, _Family] = {}
+        families: dict[tuple[str, str], _Family] = {}
         geography: dict[str, Decimal] = {}
         tools: dict[str, Decimal] = {}
         versions = []
@@ -106,7 +109,8 @@ class Prices:
         self.version = "+".join(versions)
         """The shipped table's version, and `+` that of the operator's file."""
         self._families = families
-        self._globs = [f for f in families.values() if f.pattern.glob is not None]
+        self._globs = [(up, f) for (up, _), f in families.items() if f.pattern.glob is not None]
+        self._upstreams = {upstream for upstream, _ in families} - {EVERYWHERE}
         self._default = _epoch(_default_row(default))
         self._batch = table.permille(batch, "batch")
         self._geography = {k: table.permille(v, k) for k, v in geography.items()}
@@ -115,17 +119,17 @@ class Prices:
 
     def cost(self, record: ExchangeRecord) -> Cost:
         """Return what an exchange costs, of what is known of its usage."""
-        usage = record.usage
+        usage, upstream = record.usage, record.upstream or EVERYWHERE
         if usage is None:
-            return Cost(model=self._name(answered(record)))
+            return Cost(model=self._name(answered(record), upstream))
         sums = dict.fromkeys(CLASSES, 0)
         priced = True
         for each in passes(record):
             if each.billed:
-                priced &= self._add(each, usage, record.at, sums)
+                priced &= self._add(each, record, usage, sums)
         sums["server_tools"] = self._server_tools(usage)
         by_type = {name: nano for name, nano in sums.items() if nano}
-        return Cost(sum(by_type.values()), by_type, priced, self._name(answered(record)))
+        return Cost(sum(by_type.values()), by_type, priced, self._name(answered(record), upstream))
 
     def estimate(
         self, model: str, input_tokens: int, output_tokens: int, at: float | None = None
@@ -139,10 +143,10 @@ class Prices:
         prices = epoch.pico(input_tokens)
         return _nano(input_tokens * prices[0]) + _nano(output_tokens * prices[1])
 
-    def _add(self, each: Pass, usage: Usage, at: float, sums: dict[str, int]) -> bool:
+    def _add(self, each: Pass, record: ExchangeRecord, usage: Usage, sums: dict[str, int]) -> bool:
         """Add what one pass costs; return whether its price is known."""
-        family = self.family(each.model)
-        epoch = self._default if family is None else family.at(at)
+        family = self.family(each.model, record.upstream or EVERYWHERE)
+        epoch = self._default if family is None else family.at(record.at)
         fast = usage.speed == "fast"
         prices = epoch.pico(sum(each.tokens) - each.tokens[1], fast=fast)
         factor = self._factor(epoch, usage)
@@ -160,18 +164,23 @@ class Prices:
         searches = usage.web_search_requests * self._tools.get("web_search", 0)
         return _nano(searches + usage.web_fetch_requests * self._tools.get("web_fetch", 0))
 
-    def _name(self, model: str) -> str:
-        family = self.family(model)
+    def _name(self, model: str, upstream: str) -> str:
+        family = self.family(model, upstream)
         return DEFAULT if family is None else family.name
 
-    def _family(self, model: str) -> _Family | None:
+    def _family(self, model: str, upstream: str = "") -> _Family | None:
+        """Return the prices of a model, those of its upstream before those of everywhere."""
         plain = canonical(model)
         if plain is None:
             return None
+        own = self._at(plain, upstream) if upstream in self._upstreams else None
+        return own or self._at(plain, EVERYWHERE)
+
+    def _at(self, plain: str, upstream: str) -> _Family | None:
         for spelling in _spellings(plain):
-            if spelling in self._families:
-                return self._families[spelling]
-        fitting = [f for f in self._globs if f.pattern.allows(plain)]
+            if (upstream, spelling) in self._families:
+                return self._families[upstream, spelling]
+        fitting = [f for up, f in self._globs if up == upstream and f.pattern.allows(plain)]
         return max(fitting, key=lambda f: f.pattern.rank(plain), default=None)
 
 
@@ -189,18 +198,20 @@ def load(path: str | Path | None = None) -> Prices:
     return Prices(tables)
 
 
-def _families(rows: Iterable[Row]) -> Mapping[str, _Family]:
-    found: dict[str, list[Row]] = {}
+def _families(rows: Iterable[Row]) -> Mapping[tuple[str, str], _Family]:
+    """Return the prices by upstream and id."""
+    found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        for name in row.ids:
-            found.setdefault(name, []).append(row)
+        for upstream in row.upstreams or (EVERYWHERE,):
+            for name in row.ids:
+                found.setdefault((upstream, name), []).append(row)
     return {
-        name: _Family(
+        (upstream, name): _Family(
             name,
             pattern(name, "prices: ids"),
             tuple(sorted(map(_epoch, own), key=lambda epoch: epoch.since, reverse=True)),
         )
-        for name, own in found.items()
+        for (upstream, name), own in found.items()
     }
 
 

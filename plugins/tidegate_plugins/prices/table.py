@@ -50,6 +50,8 @@ class Row(Rates, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={
     """Prices of some models, from a day on."""
 
     ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    upstreams: tuple[str, ...] = ()
+    """Names of the upstreams whose prices they are; everybody's if empty."""
     since: datetime.date = datetime.date.min
     fast: Rates | None = None
     long: Long | None = None

@@ -403,3 +403,24 @@ def test_every_recording_costs_what_its_four_counts_say():
         assert cost.nano_usd == expected, recording.name
         assert cost.priced == (reading.model in per_token), recording.name
     assert per_token.keys() & seen
+
+
+def test_an_upstream_may_have_prices_of_its_own(tmp_path: Path) -> None:
+    rates = "cache_write_5m = 0\ncache_write_1h = 0\ncache_read = 0\noutput = 0\n"
+    path = tmp_path / "prices.toml"
+    path.write_text(
+        f'[[models]]\nids = ["claude-opus-4-7"]\nupstreams = ["onedim"]\ninput = 2\n{rates}'
+        f'[[models]]\nids = ["claude-*"]\nupstreams = ["cheap"]\ninput = 1\n{rates}'
+    )
+    own = prices.load(path)
+
+    def nano(upstream: str | None, model: str = "claude-opus-4-7") -> int:
+        usage = Usage(input=1000)
+        models = ModelRecord(model, model, model)
+        return own.cost(make_record(model=models, usage=usage, upstream=upstream)).nano_usd
+
+    assert nano("onedim") == 1000 * 2000
+    assert nano("cheap") == 1000 * 1000
+    assert nano("default") == nano(None) == prices.load().estimate("claude-opus-4-7", 1000, 0)
+    assert nano("onedim", "claude-haiku-4-5") == nano(None, "claude-haiku-4-5")
+    assert own.estimate("claude-opus-4-7", 1000, 0) == nano(None)
