@@ -23,7 +23,7 @@ from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 
-from observed import exchange, host, intent
+from observed import exchange, host, intent, trace
 from support.journals import writer
 from tidegate.clock import SystemClock
 from tidegate.follower import Follower
@@ -38,7 +38,7 @@ from tidegate_plugins.metrics.state import thaw
 from tidegate_plugins.tracing.sampling import Sampler
 from tidegate_plugins.tracing.spans import SpanBuilder
 
-COUNT = 20_000
+COUNT = 5_000
 LIMITS = {
     f"anthropic-ratelimit-{kind}-{what}": "4000"
     for kind in ("requests", "input-tokens", "output-tokens")
@@ -57,6 +57,7 @@ def records() -> list[ExchangeRecord]:
             decisions=decisions,
             upstream_limits=LIMITS,
             principal=PrincipalRecord("key", f"team-{number % 20}"),
+            trace=trace(trace_id=f"{number * 0x9E3779B97F4A7C15 % 2**64:032x}"),
             edits=() if number % 10 else exchange().edits,
         )
         for number in range(COUNT)

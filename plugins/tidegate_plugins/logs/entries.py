@@ -42,7 +42,7 @@ class EntryBuilder:
             and (self._limits.max_log_record_attributes or 0) >= MOST_ATTRIBUTES
         )
 
-    def build(self, record: ExchangeRecord, why: str = "") -> list[ReadableLogRecord]:
+    def build(self, record: ExchangeRecord) -> list[ReadableLogRecord]:
         """Return the log record of an exchange."""
         severity = severity_of(record)
         when = at(record, record.timing_ms.total)

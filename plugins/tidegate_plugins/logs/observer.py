@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from tidegate.plugin import Host
 from tidegate.record import ExchangeRecord, Record
@@ -14,13 +15,14 @@ from tidegate_plugins.otlp.settings import Destination
 class LogsObserver:
     """Keeps every exchange until the collector has its log record."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, entries: EntryBuilder, delivery: Delivery) -> None:
+        self._entries = entries
         self._delivery = delivery
 
     async def on_record(self, record: Record) -> None:
         """Keep an exchange for the next flush."""
         if isinstance(record, ExchangeRecord):
-            await self._delivery.add(record)
+            await self._delivery.add(record.id, partial(self._entries.build, record))
 
     async def flush(self) -> bytes:
         """Send everything kept.
@@ -38,6 +40,6 @@ async def open_observer(where: Destination, host: Host) -> AsyncIterator[LogsObs
     exporter = Exporter(where)
     entries = EntryBuilder(resource(where.service_name, version), version)
     try:
-        yield LogsObserver(Delivery(where, exporter, entries.build, items_each=1))
+        yield LogsObserver(entries, Delivery(where, exporter, items_each=1))
     finally:
         exporter.shutdown()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from tidegate.plugin import Host
 from tidegate.record import ExchangeRecord, Record
@@ -17,8 +18,9 @@ SPANS_PER_EXCHANGE = 4
 class TracingObserver:
     """Keeps what is worth a trace until the collector has it."""
 
-    def __init__(self, sampler: Sampler, delivery: Delivery) -> None:
+    def __init__(self, sampler: Sampler, spans: SpanBuilder, delivery: Delivery) -> None:
         self._sampler = sampler
+        self._spans = spans
         self._delivery = delivery
 
     async def on_record(self, record: Record) -> None:
@@ -26,7 +28,7 @@ class TracingObserver:
         if isinstance(record, ExchangeRecord):
             kept_for = self._sampler.reason(record)
             if kept_for:
-                await self._delivery.add(record, kept_for)
+                await self._delivery.add(record.id, partial(self._spans.build, record, kept_for))
 
     async def flush(self) -> bytes:
         """Send everything kept.
@@ -49,8 +51,7 @@ async def open_observer(settings: Settings, host: Host) -> AsyncIterator[Tracing
     made = resource(where.service_name, version)
     spans = SpanBuilder(made, version, slow_policy_ms=settings.slow_policy_ms)
     try:
-        yield TracingObserver(
-            sampler, Delivery(where, exporter, spans.build, items_each=SPANS_PER_EXCHANGE)
-        )
+        delivery = Delivery(where, exporter, items_each=SPANS_PER_EXCHANGE)
+        yield TracingObserver(sampler, spans, delivery)
     finally:
         exporter.shutdown()
