@@ -235,7 +235,7 @@ def openers(folder: Path, clock: FakeClock) -> list[Store]:
 
 @pytest.mark.parametrize("number", [0, 1], ids=["memory", "sqlite"])
 async def test_what_is_over_counts_no_more(tmp_path: Path, number: int):
-    clock = FakeClock(1_000_000_020.0)  # 20 s into a minute
+    clock = FakeClock(1_000_000_040.0)  # 20 s into a minute
     store = openers(tmp_path, clock)[number]
 
     async def fits(window: Window, amount: int) -> bool:

@@ -80,6 +80,8 @@ class Proxy:
     port: int = 0
     delay_s: float = 0.0
     hangs: bool = False
+    deaf: bool = False
+    """While it is set, answers are swallowed: the server has done what nobody hears of."""
     pieces: int = 0
     """That came from clients."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -124,7 +126,8 @@ class Proxy:
                     await asyncio.sleep(self.delay_s)
                 while self.hangs:
                     await asyncio.sleep(0.01)
-                writer.write(data)
+                if ours or not self.deaf:
+                    writer.write(data)
         writer.transport.abort()
 
 
