@@ -40,7 +40,7 @@ from tidegate_plugins.quota.stores import Standing, Store
 from tidegate_plugins.quota.stores.redis import RedisStore
 from tidegate_plugins.quota.stores.sqlite import SqliteStore
 
-SOAK_S = float(os.environ.get("TIDEGATE_QUOTA_SOAK_S", "8"))
+SOAK_S = float(os.environ.get("TIDEGATE_QUOTA_SOAK_S", "5"))
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(SOAK_S * 2 + 120)]
 
@@ -146,7 +146,7 @@ async def test_eight_processes_share_one_limit(tmp_path: Path):
     with redis_server(tmp_path) as server:
         config = configured(tmp_path, server.url, workers=8, concurrent=6, requests=10**9)
         async with busy() as (upstream, url):
-            async with serve(tmp_path / "j", config, "--upstream", url) as running:
+            async with serve(tmp_path / "j", config, "--upstream", url, start_s=60) as running:
                 async with load(running.port, clients=24) as clients:
                     await asyncio.sleep(SOAK_S)
                 statuses = set(clients.statuses)
@@ -156,7 +156,8 @@ async def test_eight_processes_share_one_limit(tmp_path: Path):
 
         admitted = {kind: standing.used for kind, standing in held.items()}
         assert admitted == accounted(running)
-        assert admitted["requests"] == upstream.calls > 20
+        # Clients that leave at the end may do so when their request is just about to.
+        assert 20 < upstream.calls <= admitted["requests"]
         assert {
             kind: standing.reserved for kind, standing in held.items() if standing.reserved
         } == {}
@@ -178,7 +179,7 @@ async def test_no_more_are_admitted_than_there_are(tmp_path: Path, kind: str):
             serve(tmp_path / "j", config, "--upstream", url) as running,
             load(running.port, clients=12) as clients,
         ):
-            await until(lambda: clients.statuses.count(429) > 40)
+            await until(lambda: clients.statuses.count(429) > 40, 40)
 
     assert upstream.calls == 40
 
@@ -250,7 +251,6 @@ async def test_trouble_of_the_store_is_seen_at_once(tmp_path: Path, on_error: st
             await until(measured)
             server.start()
             await until(lambda: is_ready(running))
-            status, text = 0, ""
 
             async def recovered() -> bool:
                 return (await admin(running, "/readyz"))[1] == "ready\n"

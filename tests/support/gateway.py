@@ -150,6 +150,7 @@ async def serve(
     *flags: str,
     env: dict[str, str] | None = None,
     ports: tuple[int, int] | None = None,
+    start_s: float = 30,
 ) -> AsyncGenerator[Process, None]:
     """Run `tidegate serve --config CONFIG` until the end, and then kill what is left of it.
 
@@ -168,7 +169,7 @@ async def serve(
         )  # fmt: skip
     running = Process(process, directory, port, admin_port, log)
     try:
-        await _ready(running)
+        await _ready(running, start_s)
         yield running
     finally:
         for pid in running.children():
@@ -178,8 +179,8 @@ async def serve(
         await process.wait()
 
 
-async def _ready(running: Process) -> None:
-    async with asyncio.timeout(30):
+async def _ready(running: Process, start_s: float) -> None:
+    async with asyncio.timeout(start_s):
         while b"tidegate serves" not in running.log.read_bytes():
             if running.process.returncode is not None:
                 raise AssertionError(
