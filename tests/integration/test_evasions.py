@@ -406,6 +406,35 @@ async def test_a_refused_request_of_a_batch_is_named(tmp_path: Path) -> None:
     assert ("limits", "not_evaluated") in verdicts
 
 
+QUOTA = """
+[[plugins]]
+use = "features"
+[plugins.config]
+endpoints.allow = ["batches"]
+[[plugins]]
+use = "quota"
+[plugins.config]
+store = "memory"
+limits = [
+  { name = "tokens", scope = "model", per = "day", rolling = true, output_tokens = 12 },
+  { name = "at-once", scope = "org", concurrent = 1 },
+]
+"""
+
+
+async def test_a_batch_does_not_escape_a_budget(tmp_path: Path) -> None:
+    other = OK | {"model": "claude-ok-2"}
+    async with (
+        scripted_upstream(answer) as upstream,
+        gateway(tmp_path, upstream.url, QUOTA) as gate,
+    ):
+        first = await ask(gate.port, batch(OK, OK, other))
+        again = await ask(gate.port, batch(other, OK))
+        assert len(upstream.heard) == 1
+    assert (first[0], again[0]) == (200, 429)
+    assert json.loads(again[2])["error"]["message"].startswith("requests[1]: ")
+
+
 CLAMP = """
 [[plugins]]
 use = "models"

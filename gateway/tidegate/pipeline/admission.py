@@ -37,8 +37,8 @@ async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission)
     """Ask every policy in order, until one refuses; `admission` says how it went.
 
     After an answer, only the rest of its stage is asked, as nothing leaves. Of a batch, the
-    whole is put to policies that identify, authorize and reserve, and each request in it,
-    as if it had come alone, to those that authorize and transform.
+    whole is put to policies that identify and authorize, and each request in it, as if it
+    had come alone, to those that authorize, reserve and transform.
     """
     batch = Batch(exchange, admission) if exchange.route.kind is Kind.BATCHES else None
     authorized = False
@@ -49,9 +49,9 @@ async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission)
         if admission.refusal is not None or link.stage > admission.answered_at:
             admission.decisions += map(not_asked, chain[at:])
             return
-        if batch is None or link.stage is not Stage.TRANSFORM:
+        if batch is None or link.stage <= Stage.AUTHORIZE:
             await _ask(link, exchange, admission)
-        if batch is not None and link.stage in (Stage.AUTHORIZE, Stage.TRANSFORM):
+        if batch is not None and link.stage >= Stage.AUTHORIZE:
             await batch.ask(link)
     if not authorized and admission.refusal is None and admission.answer is None:
         _check_authorized(exchange, admission)

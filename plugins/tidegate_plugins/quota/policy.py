@@ -45,6 +45,8 @@ class Quota:
         if exchange.route.kind is not Kind.MESSAGES:
             return NOT_CONCERNED  # nothing else is charged
         amounts = estimate(request, self._prices, exchange.at)
+        if exchange.route.path == BATCHES:
+            amounts = {**amounts, "concurrent": 0}  # it runs at the provider, some time later
         hits = [hit for limit in self._limits for hit in limit.hits(request, amounts)]
         if not hits:
             return NOT_CONCERNED
@@ -80,8 +82,13 @@ class Quota:
     ) -> None:
         """Charge what an exchange has used to the slots of its reservation."""
         amounts = used(record, self._prices)
+        guessed = _is_batch(record)
         charges = [
-            Charge(hit.take.counter, slot.dies, amounts.get(hit.rule.measure, 0))
+            Charge(
+                hit.take.counter,
+                slot.dies,
+                hit.take.amount if guessed else amounts.get(hit.rule.measure, 0),
+            )
             for hit, slot in zip(hits, slots, strict=True)
         ]
         standings = await self._store.settle(lease, charges)
@@ -98,6 +105,15 @@ class Quota:
         if self._priced and self._prices.family(request.view.model or "") is None:
             notes.append(Note("unknown_model", "default_price"))
         return tuple(dict.fromkeys(notes))
+
+
+BATCHES = "/v1/messages/batches"
+
+
+def _is_batch(record: ExchangeRecord) -> bool:
+    """Whether this has put requests into a batch, of whose use no answer will tell."""
+    accepted = record.status is None or record.status < 400
+    return record.route == Kind.BATCHES and record.dispatched and accepted
 
 
 def _is_soft(hit: Hit, standing: Standing) -> bool:
