@@ -51,7 +51,6 @@ COUNT: dict[str, Any] = {"model": OPUS, "messages": ask()["messages"]}
 MODEL = ("NotFoundError", 404, "not_found_error", "policy")
 LIMIT = ("BadRequestError", 400, "invalid_request_error", "policy")
 KEY = ("AuthenticationError", 401, "authentication_error", "policy")
-CLOSED = ("PermissionDeniedError", 403, "permission_error", "gateway")
 FEATURE = ("PermissionDeniedError", 403, "permission_error", "policy")
 BODY = ("BadRequestError", 400, "invalid_request_error", "gateway")
 LARGE = ("RequestTooLargeError", 413, "request_too_large", "gateway")
@@ -63,7 +62,7 @@ REFUSED = [
     (Scenario("limit", "create", ask(max_tokens=4097)), (*LIMIT, "limits")),
     (Scenario("limit-stream", "events", ask(max_tokens=4097)), (*LIMIT, "limits")),
     (Scenario("secret", "create", ask(f"my token is {SECRET}")), (*LIMIT, "redact")),
-    (Scenario("closed", "batches", {}), (*CLOSED, "gateway")),
+    (Scenario("closed", "batches", {}), (*FEATURE, "features")),
     (Scenario("tool", "create", ask(tools=FETCH)), (*FEATURE, "features")),
     (Scenario("tool-stream", "events", ask(tools=FETCH)), (*FEATURE, "features")),
     (
