@@ -63,6 +63,9 @@ class EditRecord(msgspec.Struct, frozen=True):
     plugin: str = ""
     offset: int = 0
     """Byte offset in the body as that plugin saw it."""
+    count: int = 1
+    """How many splices this is: where there are very many, those beyond the first are told
+    in one, by plugin and rule, without a place; the bytes are theirs together."""
 
 
 class Usage(msgspec.Struct, frozen=True):

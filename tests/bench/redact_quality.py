@@ -1,25 +1,32 @@
 """How well the redact plugin finds: recall per type, false positives per MB.
 
     python tests/bench/redact_quality.py recall GENERATOR SEED...
+    python tests/bench/redact_quality.py heldout GENERATOR SEED...
     python tests/bench/redact_quality.py clean DIRECTORY...
 
 `recall` runs a generator of labelled secrets (JSON lines with `rule`, `text`, `expect` and
-`secret`); a secret counts as found if nothing of it is left. `clean` searches every text
+`secret`); a secret counts as found if nothing of it is left. `heldout` puts the generator's
+secrets into the contexts of `redact_contexts.py`, which the rules were not written for, and
+`--rewrite` prints a table of both for the README. `clean` searches every text
 file as one string: each thing found is a false positive until someone has looked at it,
 so they are listed (`--show N`) with the value cut.
 """
 
 import argparse
+import contextlib
+import io
 import json
-import subprocess
+import runpy
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.redact_contexts import CONTEXTS, fill
 from redacting import KEY, engine
 from tidegate_plugins.redact.engine import EngineTimeout, Finding
 from tidegate_plugins.redact.placeholder import digest, placeholder
@@ -46,14 +53,52 @@ def cleaned(data: bytes) -> str:
     return data.decode()
 
 
-def recall(generator: str, seeds: list[str], show: int) -> None:
+def run(generator: str, seed: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return what the generator prints with a seed, and its names."""
+    printed, argv = io.StringIO(), sys.argv
+    sys.argv = [generator, seed]
+    try:
+        with contextlib.redirect_stdout(printed):
+            names = runpy.run_path(generator)
+    finally:
+        sys.argv = argv
+    return [json.loads(line) for line in printed.getvalue().splitlines()], names
+
+
+def own_rows(generator: str, seed: str) -> list[dict[str, Any]]:
+    """Return the generator's rows."""
+    return run(generator, seed)[0]
+
+
+def held_out_rows(generator: str, seed: str) -> list[dict[str, Any]]:
+    """Return the generator's secrets in other contexts."""
+    _, names = run(generator, seed)
+    return [
+        _row(kind, name, make(), context)
+        for kind, (name, make) in names["T"].items()
+        for context in CONTEXTS
+    ]
+
+
+def _row(kind: str, name: str, made: Any, context: str) -> dict[str, Any]:
+    text, value = made if isinstance(made, tuple) else (made, made)
+    secrets = [value]
+    if kind.startswith("PEM"):
+        secrets = text.split("\n")[1:3]
+        text = json.dumps(text)[1:-1]
+    whole = fill(context, name, text)
+    return {"rule": f"{kind} / {context!r}", "text": whole, "expect": True, "secret": secrets}
+
+
+Rows = Callable[[str, str], list[dict[str, Any]]]
+
+
+def recall(rows: Rows, generator: str, seeds: list[str], show: int) -> None:
     total, found, wrong = Counter[str](), Counter[str](), 0
+    contexts = Counter[str]()
     missed: list[str] = []
     for seed in seeds:
-        done = subprocess.run(
-            [sys.executable, generator, seed], capture_output=True, text=True, check=True
-        )
-        for row in map(json.loads, done.stdout.splitlines()):
+        for row in rows(generator, seed):
             clean = cleaned(row["text"].encode())
             if not row["expect"]:
                 wrong += clean != row["text"]
@@ -61,6 +106,7 @@ def recall(generator: str, seeds: list[str], show: int) -> None:
             kind = row["rule"].split(" / ")[0]
             total[kind] += 1
             if any(value in clean for value in row["secret"]):
+                contexts[row["rule"].split(" / ")[1]] += 1
                 missed.append(f"{row['rule']}: {row['text'][:160]!r}")
             else:
                 found[kind] += 1
@@ -70,6 +116,9 @@ def recall(generator: str, seeds: list[str], show: int) -> None:
     for kind in sorted(total, key=lambda kind: found[kind] / total[kind]):
         if found[kind] < total[kind]:
             print(f"  {found[kind] / total[kind]:.3f}  {kind}")
+    print(
+        "\n".join(f"  {count:4} missed in {context}" for context, count in contexts.most_common())
+    )
     print("\n".join(missed[:show]))
 
 
@@ -116,13 +165,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--show", type=int, default=0)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("recall")
-    one.add_argument("generator")
-    one.add_argument("seeds", nargs="+")
+    for name in ("recall", "heldout"):
+        one = commands.add_parser(name)
+        one.add_argument("generator")
+        one.add_argument("seeds", nargs="+")
     commands.add_parser("clean").add_argument("folders", nargs="+")
     args = parser.parse_args()
     if args.command == "recall":
-        recall(args.generator, args.seeds, args.show)
+        recall(own_rows, args.generator, args.seeds, args.show)
+    elif args.command == "heldout":
+        recall(held_out_rows, args.generator, args.seeds, args.show)
     else:
         clean(args.folders, args.show)
 

@@ -167,7 +167,7 @@ def _readable(record: ExchangeRecord, *, colour: bool) -> str:
     if record.error_type:
         parts.append(record.error_type)
     if record.edits:
-        parts.append(f"{len(record.edits)} edits")
+        parts.append(f"{sum(edit.count for edit in record.edits)} edits")
     return "  ".join(part for part in parts if part)
 
 

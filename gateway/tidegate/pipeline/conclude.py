@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Principal
 from tidegate.pipeline.admission import Admission
@@ -13,6 +15,7 @@ from tidegate.plugin import Hold
 from tidegate.record import (
     Bytes,
     ClientRecord,
+    EditRecord,
     ExchangeRecord,
     Intent,
     ModelRecord,
@@ -29,6 +32,9 @@ from tidegate.wire.meter import Reading
 from tidegate.wire.routes import Kind, Route
 
 log = logging.getLogger(__name__)
+
+MOST_EDITS = 200
+"""That a record lists one by one: a body can hold a hundred thousand secrets."""
 
 
 @dataclass(slots=True)
@@ -111,7 +117,7 @@ def intent_of(course: Course, request_out: int) -> Intent:
         upstream=course.upstream,
         client=_client(exchange),
         trace=_trace(exchange),
-        edits=tuple(admission.edits) if admission is not None else (),
+        edits=bounded(admission.edits) if admission is not None else (),
         bytes=Bytes(course.request_in, request_out),
     )
 
@@ -138,7 +144,7 @@ def record_of(course: Course) -> ExchangeRecord:
         dispatched=course.dispatched,
         refused_by=course.refused_by,
         decisions=tuple(admission.decisions) if admission is not None else (),
-        edits=tuple(admission.edits) if admission is not None else (),
+        edits=bounded(admission.edits) if admission is not None else (),
         usage=usage_of(reading.usage) if reading.usage is not None else None,
         usage_source=reading.source,
         stop_reason=reading.stop_reason,
@@ -156,6 +162,21 @@ def record_of(course: Course) -> ExchangeRecord:
         shape=_shape(course),
         upstream_limits=course.upstream_limits,
     )
+
+
+def bounded(edits: Sequence[EditRecord]) -> tuple[EditRecord, ...]:
+    """Return the edits as a record lists them: the first ones, and the rest counted by rule."""
+    rest: dict[tuple[str, str], EditRecord] = {}
+    for edit in edits[MOST_EDITS:]:
+        name = edit.plugin, edit.rule
+        known = rest.get(name) or EditRecord("", edit.rule, 0, 0, edit.plugin, count=0)
+        rest[name] = replace(
+            known,
+            bytes_before=known.bytes_before + edit.bytes_before,
+            bytes_after=known.bytes_after + edit.bytes_after,
+            count=known.count + 1,
+        )
+    return (*edits[:MOST_EDITS], *rest.values())
 
 
 def outcome_of(course: Course) -> str:

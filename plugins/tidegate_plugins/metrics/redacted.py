@@ -30,7 +30,7 @@ class Redacted:
         """Count what was done to one request."""
         for edit in record.edits:
             if edit.plugin in self._redactors:
-                self._count(edit.rule, "mask", "request")
+                self._count(edit.rule, "mask", "request", edit.count)
         self._searched(record.decisions, record.bytes.request_in, "request")
 
     def add_inspection(self, record: Inspection) -> None:
@@ -60,5 +60,5 @@ class Redacted:
         elif decision.verdict == "blocked" and decision.mode == "enforce":
             self._count(decision.rule, "block", direction)
 
-    def _count(self, rule: str, action: str, direction: str) -> None:
-        self._redactions.add((self._labels.rule(rule), action, direction))
+    def _count(self, rule: str, action: str, direction: str, count: int = 1) -> None:
+        self._redactions.add((self._labels.rule(rule), action, direction), count)

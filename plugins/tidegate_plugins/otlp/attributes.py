@@ -93,7 +93,7 @@ def server_attributes(record: ExchangeRecord, kept_for: str) -> Attributes:
         (semconv.APP, record.client.app),
         (semconv.REFUSED_BY, refused.plugin if refused else None),
         (semconv.REFUSED_RULE, refused.rule if refused else None),
-        (semconv.EDITS, len(record.edits)),
+        (semconv.EDITS, sum(edit.count for edit in record.edits)),
         (semconv.EDIT_RULES, tuple(sorted({edit.rule for edit in record.edits}))),
         (semconv.OVERHEAD, record.timing_ms.overhead / 1000),
     )

@@ -5,11 +5,14 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from tidegate.clock import Clock
 from tidegate.errors import PluginError
@@ -23,9 +26,10 @@ from tidegate_plugins.redact.engine import (
     Engine,
     EngineTimeout,
     Kingfisher,
-    open_kingfisher,
+    shared_kingfisher,
 )
 from tidegate_plugins.redact.memo import Memo
+from tidegate_plugins.redact.pins import Pins, RuleSet
 from tidegate_plugins.redact.placeholder import digest, placeholder
 from tidegate_plugins.redact.scan import Deadline, Scanner
 from tidegate_plugins.redact.verdict import Rulebook, decide, findings
@@ -40,6 +44,8 @@ class Redact:
     book: Rulebook
     pool: ThreadPoolExecutor
     clock: Clock
+    pins: Pins | None = None
+    """Where conversations keep their rule set."""
 
     async def admit(self, exchange: Exchange, request: Request) -> Decision:
         """Decide on one body. Without a body there is nothing to decide."""
@@ -48,21 +54,27 @@ class Redact:
         deadline = self._deadline()
         try:
             if len(request.body.raw) <= self.config.inline_bytes:
-                return self.evaluate(request, deadline)
+                return self.evaluate(request, deadline, exchange.client.session)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.pool, self.evaluate, request, deadline)
+            return await loop.run_in_executor(
+                self.pool, self.evaluate, request, deadline, exchange.client.session
+            )
         except EngineTimeout:
             return self._late()
 
-    def evaluate(self, request: Request, deadline: Deadline) -> Decision:
+    def evaluate(self, request: Request, deadline: Deadline, session: str = "") -> Decision:
         """Search and decide, in whatever thread this is called.
 
         Raises:
             EngineTimeout: the time is up; nothing is known.
         """
         deadline.left()
-        hits = self.scanner.scan(request.body.document, deadline)
-        return decide(self.book, request.body, hits, request.principal.team, deadline.left)
+        scanner, book = self.scanner, self.book
+        if self.pins is not None:
+            rules = self.pins.find(session)
+            scanner, book = rules.scanner, rules.book
+        hits = scanner.scan(request.body.document, deadline)
+        return decide(book, request.body, hits, request.principal.team, deadline.left)
 
     @property
     def inspects(self) -> bool:
@@ -120,16 +132,25 @@ async def open_redact(config: RedactConfig, host: Host) -> AsyncIterator[Redact]
     """Open the plugin: the key, the rules, the engine, and threads for large bodies."""
     rules = ruleset.load(config.pii)
     key = keys.load(config.key, host.state_dir)
-    engine = await asyncio.to_thread(open_kingfisher, rules, cache_dir(config, host.state_dir))
+    engine = await asyncio.to_thread(shared_kingfisher, rules, cache_dir(config, host.state_dir))
     book = Rulebook(
         config, key, rules.groups(), f"rules-{rules.version()}.key-{keys.identify(key)}"
     )
     check_names(config, rules.groups(), engine)
+    found = scanner(engine, key, config.memo_entries)
     pool = ThreadPoolExecutor(config.threads, thread_name_prefix=f"redact-{host.name}")
+    pins = None
+    if config.pin == "session":
+        rules_name = f"{book.version}.config-{_digest(config)}"
+        pins = Pins(host.state_dir, RuleSet(rules_name, found, book), config.pin_sessions)
     try:
-        yield Redact(config, scanner(engine, key, config.memo_entries), book, pool, host.clock)
+        yield Redact(config, found, book, pool, host.clock, pins)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _digest(config: RedactConfig) -> str:
+    return hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:8]
 
 
 def cache_dir(config: RedactConfig, state_dir: Path) -> Path:

@@ -68,5 +68,9 @@ class RedactConfig(PluginConfig, frozen=True):
     threads: Count = 2
     memo_entries: Annotated[int, msgspec.Meta(ge=0)] = 131_072
     """Strings whose result is remembered. 0: none."""
+    pin: Literal["none", "session"] = "none"
+    """`session`: a conversation keeps the rule set that its session began with."""
+    pin_sessions: Count = 10_000
+    """Sessions that are known; of more, those that began first get the current rule set."""
     cache_dir: str = ""
     """Where the compiled rules are kept. Empty: in the user's cache directory."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from tidegate.errors import PluginError
 from tidegate_plugins.redact.ruleset import RuleSet
@@ -42,7 +43,7 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Kingfisher:
     """The `kingfisher-secret-scanner` package: its own catalogue and our rules.
 
@@ -74,6 +75,23 @@ class Kingfisher:
 
 def _finding(location: dict[str, int], name: str, rank: int) -> Finding:
     return Finding(location["start_offset"], location["end_offset"], name, rank)
+
+
+_open: WeakValueDictionary[tuple[str, Path], Kingfisher] = WeakValueDictionary()
+"""By rules: a reload that leaves them alone loads nothing again."""
+
+
+def shared_kingfisher(rules: RuleSet, cache_dir: Path) -> Kingfisher:
+    """Return the engine for these rules, the one in use if there is one.
+
+    Raises:
+        PluginError: as `open_kingfisher` does.
+    """
+    name = rules.version(), cache_dir
+    engine = _open.get(name)
+    if engine is None:
+        engine = _open[name] = open_kingfisher(rules, cache_dir)
+    return engine
 
 
 def open_kingfisher(rules: RuleSet, cache_dir: Path) -> Kingfisher:

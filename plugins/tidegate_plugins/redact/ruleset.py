@@ -24,7 +24,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
     regex: str
     entropy: float = 0
-    ignore: tuple[str, ...] = ("placeholders",)
+    ignore: tuple[str, ...] = ("placeholders", "specimens")
     needs: tuple[str, ...] = ()
     random: bool = False
     checksum: str = ""

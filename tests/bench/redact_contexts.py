@@ -1,0 +1,81 @@
+"""Contexts that the redact rules were not written for, to put generated secrets into.
+
+`{N}` is the secret's name as an environment variable, `{n}` in snake case, `{k}` in kebab
+case, `{c}` in camel case, `{C}` in Pascal case, `{d}` with dots; `{V}` the value, `{J}` the value
+as it stands in a JSON string, `{JJ}` in JSON inside of JSON.
+"""
+
+import json
+import re
+
+CONTEXTS = (
+    "{N}='{V}'\nLOG_LEVEL=info\n",
+    "set -gx {N} {V}\n",
+    '$env:{N} = "{V}"\r\n',
+    "set {N}={V}\r\n",
+    "FROM alpine:3\nENV {N}={V}\nRUN true\n",
+    "FROM alpine:3\nENV {N} {V}\nRUN true\n",
+    "ARG {N}={V}\n",
+    "services:\n  web:\n    environment:\n      - {N}={V}\n      - TZ=UTC\n",
+    'services:\n  web:\n    environment:\n      {N}: "{V}"\n',
+    "kind: Secret\nstringData:\n  {k}: {V}\n",
+    'variable "{n}" {{\n  type    = string\n  default = "{V}"\n}}\n',
+    "config['{n}'] = '{V}'\n",
+    "SETTINGS = {{'{N}': '{V}', 'debug': False}}\n",
+    'os.environ["{N}"] = "{V}"\n',
+    'value = os.getenv("{N}", "{V}")\n',
+    "const key = process.env.{N} || '{V}';\n",
+    "export default {{ {c}: '{V}', retries: 3 }};\n",
+    "ENV['{N}'] ||= '{V}'\n",
+    "  '{n}' => '{V}',\n",
+    "define('{N}', '{V}');\n",
+    "app.{d}={V}\nserver.port=8080\n",
+    'private static final String {N} = "{V}";\n',
+    'os.Setenv("{N}", "{V}")\n',
+    '\t{C}: "{V}",\n',
+    'const {N}: &str = "{V}";\n',
+    "deploy --region eu-1 --{k} {V} --wait\n",
+    "deploy --{k}={V}\n",
+    'curl -s -H "X-{k}: {V}" https://api.corp.example/v1\n',
+    "GET /v1/items?{n}={V}&page=2 HTTP/1.1\n",
+    '{{"type":"call","arguments":"{{\\"{n}\\":\\"{JJ}\\"}}"}}',
+    '{{"level":"info","{c}":"{J}","ms":3}}\n',
+    '<add key="{N}" value="{V}" />\n',
+    '<property name="{d}">{V}</property>\n',
+    "[service]\n{n} = {V}\ntimeout = 3\n",
+    "| name | value |\n|---|---|\n| {N} | {V} |\n",
+    "- **{N}**: {V}\n",
+    "hey, my {n} is {V}, can you check why it fails?",
+    "Use {n}: {V}",
+    "INSERT INTO settings (k, v) VALUES ('{n}', '{V}');\n",
+    "helm upgrade app ./chart --set {c}={V}\n",
+    'Environment="{N}={V}"\n',
+    "$ {N}={V} ./run.sh --fast\n",
+    "Settings({n}='{V}', debug=False)",
+    '{N} = b"{V}"\n',
+    '{{"name": "{N}", "value": "{J}"}}',
+    '{{"key": "{n}", "value": "{J}", "enabled": true}}',
+    'kubectl create secret generic app --from-literal={k}={V}\n',
+    "heroku config:set {N}={V} -a shop\n",
+    'gh secret set {N} --body "{V}"\n',
+    "config :shop, {n}: \"{V}\"\n",
+)  # fmt: skip
+
+
+def fill(context: str, name: str, value: str) -> str:
+    """Return the context with a secret of that name in it."""
+    words = re.findall(r"[A-Za-z][a-z0-9]*|[A-Z0-9]+", name.replace("__", "_")) if "_" not in name else name.lower().split("_")  # fmt: skip
+    words = [word.lower() for word in words if word]
+    pascal = "".join(word.capitalize() for word in words)
+    escaped = json.dumps(value)[1:-1]
+    return context.format(
+        N=name,
+        n="_".join(words),
+        k="-".join(words),
+        c=pascal[0].lower() + pascal[1:],
+        C=pascal,
+        d=".".join(words),
+        V=value,
+        J=escaped,
+        JJ=json.dumps(escaped)[1:-1],
+    )
