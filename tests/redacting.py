@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tidegate.plugin import Admit, Decision, Host
 from tidegate.wire.body import parse, splice
 from tidegate.wire.messages import View
 from tidegate.wire.routes import resolve
-from tidegate_plugins.redact import Redact, ruleset, scanner
+from tidegate_plugins.redact import Redact, cache_dir, ruleset, scanner
 from tidegate_plugins.redact.config import Pii, RedactConfig
 from tidegate_plugins.redact.engine import Engine, Kingfisher, open_kingfisher
 from tidegate_plugins.redact.examples import expand
@@ -27,8 +28,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def rules_dir() -> Path:
-    """Where compiled rules stay between test runs: compiling takes seconds."""
-    return Path(__file__).resolve().parent / ".cache" / "redact-rules"
+    """Where compiled rules stay between test runs: where the gateway keeps them. It takes seconds."""
+    return cache_dir(RedactConfig(), Path(tempfile.gettempdir()))
 
 
 @functools.cache

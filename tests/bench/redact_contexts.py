@@ -1,4 +1,7 @@
-"""Contexts that the redact rules were not written for, to put generated secrets into.
+"""Contexts to put generated secrets into, other than the generator's own.
+
+Each third was written before the rules had been measured in it; what was missed has since been
+looked at, so they are no measure of contexts that nobody has thought of.
 
 `{N}` is the secret's name as an environment variable, `{n}` in snake case, `{k}` in kebab
 case, `{c}` in camel case, `{C}` in Pascal case, `{d}` with dots; `{V}` the value, `{J}` the value
@@ -59,6 +62,24 @@ CONTEXTS = (
     "heroku config:set {N}={V} -a shop\n",
     'gh secret set {N} --body "{V}"\n',
     "config :shop, {n}: \"{V}\"\n",
+ "let {c} = \"{V}\"\n", "val {c}: String = \"{V}\"\n", "setProperty(\"{d}\", \"{V}\");\n", "  {c}: {V}\n  enabled: true\n",
+ "-D{d}={V} -jar app.jar\n", "export {N}={V}; make deploy\n", "{N}: '{V}'  # rotate in May\n",
+ "auth = dict({n}=\"{V}\", retries=2)\n", "mysql --user=root --{k}={V} shop\n", "\"{k}\": \"{V}\",\n",
+ "<input type=\"hidden\" name=\"{c}\" value=\"{V}\">\n", "curl -d '{n}={V}&grant=x' https://idp.corp.example/t\n",
+ "Here is the {n} you asked for: `{V}`. Keep it safe.\n", "assert client.{n} == '{V}'\n", "self.{n} = \"{V}\"\n",
+ "[default]\n{n}={V}\noutput=json\n", "{n}: |\n  {V}\n", "- {{ name: {N}, value: '{V}' }}\n",
+ "echo '{N}={V}' >> .env\n", "printf '%s' '{V}' | docker secret create {n} -\n", "ENV_VARS: {{\"{N}\":\"{V}\"}}\n",
+ "app.config.update({N}='{V}')\n", "@Value(\"${{{d}:{V}}}\")\n", "builder.withCredentials(\"{c}\", \"{V}\")\n",
+ "2026/03/01 12:00:00 [debug] env {N}=\"{V}\" loaded\n", "{{\"headers\": {{\"X-{k}\": \"{V}\"}}}}\n",
+ "Set-Variable -Name {C} -Value '{V}'\n", "aws ssm put-parameter --name /prod/{n} --value {V} --type SecureString\n",
+ "{N} ?= {V}\n", "fly secrets set {N}={V}\n", "  {n}:\n    value: {V}\n", "WARN using {n} '{V}' from cache\n",
+ "final var {c} = \"{V}\";\n", "  {N}: \"{V}\",\n", "{c}={V}&redirect=%2Fhome", "local {n} = \"{V}\"\n",
+ "-e {N}='{V}' \\\n", "terraform apply -var=\"{n}={V}\"\n", "client.set_{n}(\"{V}\")\n", "#define {N} \"{V}\"\n",
+ "\"{N}={V}\",\n", "services.AddAuth(o => o.{C} = \"{V}\");\n", "env.put(\"{N}\", \"{V}\");\n", "<{c}>{V}</{c}>\n",
+ "  - {n}: {V}\n", "{N}=\"{V}\" \\\n  python main.py\n", "PUT /config {{\"{k}\": \"{V}\"}}\n", "npx wrangler secret put {N} <<< \"{V}\"\n",
+ "The {n} was leaked: {V}\n", "- `{N}`: `{V}`\n", "cfg.Set(\"{d}\", \"{V}\")\n", "{n}:{V}\n", "<key>{C}</key>\n<string>{V}</string>\n",
+ "patch: [{{\"op\":\"add\",\"path\":\"/data/{n}\",\"value\":\"{V}\"}}]\n", "SELECT set_config('app.{n}', '{V}', false);\n",
+ "\\\"{c}\\\": \\\"{V}\\\"", "+ {n} = \"{V}\"\n", "buildConfigField \"String\", \"{N}\", '\"{V}\"'\n", "app: {{ {c}: {V} }}\n",
 )  # fmt: skip
 
 
