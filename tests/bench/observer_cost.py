@@ -5,6 +5,7 @@ Run it from the project's folder: `python tests/bench/observer_cost.py`.
 """
 
 import asyncio
+import dataclasses
 import http.server
 import itertools
 import multiprocessing
@@ -37,6 +38,8 @@ from tidegate_plugins.metrics.observer import MetricsObserver
 from tidegate_plugins.metrics.state import thaw
 from tidegate_plugins.tracing.sampling import Sampler
 from tidegate_plugins.tracing.spans import SpanBuilder
+from tidegate_plugins.usage.config import UsageConfig
+from tidegate_plugins.usage.observer import UsageObserver
 
 COUNT = 5_000
 LIMITS = {
@@ -230,6 +233,23 @@ async def _follow(toml: str, directory: str) -> None:
         await follower.stop(30)
 
 
+def usage(over: list[ExchangeRecord]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        place = dataclasses.replace(host("usage"), state_dir=Path(directory))
+        observer = UsageObserver(UsageConfig(), place)
+        show("usage: an exchange", best(feeding(observer, [*over])) * 1e6 / COUNT, "µs")
+        asyncio.run(observer.flush())
+
+        async def second() -> None:
+            for record in over[:100]:
+                await observer.on_record(record)
+            await observer.flush()
+
+        writing = best(lambda: asyncio.run(second()))
+        show("usage: 100 exchanges and their flush", writing * 1000, "ms")
+        observer.close()
+
+
 if __name__ == "__main__":
     found = records()
     lines = [msgspec.json.encode(record) for record in found]
@@ -239,5 +259,6 @@ if __name__ == "__main__":
     metrics(found)
     tracing(found)
     logs(found)
+    usage(found)
     large_scrape()
     observatory(found)
