@@ -7,6 +7,7 @@ which it names (`previous`); a writer's very first goes on from nothing. So what
 out, put in, swapped or changed breaks the chain where that was done.
 """
 
+from binascii import hexlify
 from hashlib import sha256
 
 NONE = b""
@@ -15,7 +16,8 @@ NONE = b""
 DIGITS = 32
 
 _KEY = b',"chain":"'
-_SUFFIX = len(_KEY) + DIGITS + len(b'"}\n')
+_END = b'"}\n'
+_SUFFIX = len(_KEY) + DIGITS + len(_END)
 
 OVERHEAD = _SUFFIX - len(b"}\n")
 """Bytes that a link adds to a line."""
@@ -23,8 +25,8 @@ OVERHEAD = _SUFFIX - len(b"}\n")
 
 def extend(before: bytes, line: bytes) -> tuple[bytes, bytes]:
     """Return an encoded record with its link in the chain, and the chain with it."""
-    link = sha256(before + line).hexdigest()[:DIGITS].encode()
-    return b'%b,"chain":"%b"}\n' % (line[:-2], link), link
+    link = hexlify(sha256(before + line).digest()[: DIGITS // 2])
+    return b"".join((line[:-2], _KEY, link, _END)), link
 
 
 def split(line: bytes) -> tuple[bytes, bytes]:
