@@ -191,6 +191,9 @@ class Follower:
             if not self._opened.done():
                 self._opened.set_result(None)
             self._cursor = Cursor(self._directory, checkpoint, self._keeper, self._clock)
+            if checkpoint.seen_removals is None:
+                # From now on it can lose something, also if it never comes to a flush.
+                self._save(path, self._cursor.checkpoint(checkpoint.state))
             await self._feed(observer, self._cursor, path)
 
     async def _feed(self, observer: Observer, cursor: Cursor, path: Path) -> None:
