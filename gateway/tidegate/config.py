@@ -50,6 +50,14 @@ class Journal(Table, frozen=True):
     """What is to be left free on the file system, at most 5 % of it; 0: nothing."""
 
 
+class Log(Table, frozen=True):
+    """What the processes say on standard error. TIDEGATE_LOG_LEVEL says how much."""
+
+    format: Literal["text", "json"] = "text"
+    exchanges: bool = False
+    """One line for each exchange, beside the journal."""
+
+
 class Plugin(Table, frozen=True):
     """One link of the chain, or an observer. Order in the file is the order of execution."""
 
@@ -76,6 +84,7 @@ class Config(Table, frozen=True):
     upstreams: tuple[Upstream, ...] = ()
     """All of them once `read`, in the order in which they are tried."""
     journal: Journal = Journal()
+    log: Log = Log()
     plugins: tuple[Plugin, ...] = ()
 
     @property

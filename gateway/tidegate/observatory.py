@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from tidegate import stderr
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.control import Failed, Line, Load, Loaded, Ready, Shown, State, Stop
@@ -91,6 +92,8 @@ class Observatory:
             ConfigError: one cannot be opened; those that ran go on.
         """
         observers = [link for link in chosen if link.spec.stage is None]
+        if config.log.exchanges:
+            observers.append(stderr.LINES)
         observed = (config.journal, *((link.plugin, link.config) for link in observers))
         if observed != self._observed:
             # An observer's checkpoint has one owner: the old ones stop before the new start.
@@ -200,10 +203,7 @@ async def _main() -> int:
 
 def main() -> int:
     """Run the observatory; called by the supervisor only."""
-    logging.basicConfig(
-        level=os.environ.get("TIDEGATE_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s observatory %(name)s: %(message)s",
-    )
+    stderr.configure("observatory", text_name="observatory")
     code = asyncio.run(_main())
     # A hanging observer's thread must not keep the process: what it has not taken in is on disk.
     sys.stderr.flush()

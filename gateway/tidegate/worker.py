@@ -17,6 +17,7 @@ from pathlib import Path
 
 import uvloop
 
+from tidegate import stderr
 from tidegate.clock import Clock, SystemClock
 from tidegate.control import (
     Commit,
@@ -212,11 +213,8 @@ async def _main(slot: int, listener: socket.socket) -> int:
 
 def main() -> int:
     """Run a worker; called by the supervisor only."""
-    logging.basicConfig(
-        level=os.environ.get("TIDEGATE_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s worker %(name)s: %(message)s",
-    )
     slot, descriptor = int(sys.argv[1]), int(sys.argv[2])
+    stderr.configure(f"worker-{slot}", text_name="worker")
     listener = socket.socket(fileno=descriptor)
     return uvloop.run(_main(slot, listener))
 

@@ -97,21 +97,17 @@ streams in flight finish first; a second signal does not wait for them.
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from tidegate.registry import resolve  # noqa: PLC0415 - other commands start faster without
+    from tidegate import stderr  # noqa: PLC0415 - other commands start faster without
+    from tidegate.registry import resolve  # noqa: PLC0415
     from tidegate.supervisor import Supervisor  # noqa: PLC0415
 
-    _log_to_stderr()
     flags = _flags(options)
     config, _ = resolve(_text(options.config), flags)
-    supervisor = Supervisor(config, lambda: _text(options.config), flags, announce=_announce)
+    os.environ[stderr.FORMAT_VARIABLE] = config.log.format
+    stderr.configure("supervisor")
+    announce = _announce if config.log.format == "text" else logging.getLogger("tidegate").info
+    supervisor = Supervisor(config, lambda: _text(options.config), flags, announce=announce)
     return supervisor.run()
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=os.environ.get("TIDEGATE_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
 
 
 def _announce(text: str) -> None:

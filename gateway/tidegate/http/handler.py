@@ -213,7 +213,7 @@ class Handler:
         try:
             await self._ledger.intend(course, request_out, must=must)
         except JournalError as error:
-            log.error("journal: %s", error)  # noqa: TRY400
+            log.error("journal: %s (%s)", error, course.exchange.id)  # noqa: TRY400
             message = (
                 "the gateway cannot write its journal, and does not forward what it cannot record"
             )

@@ -45,7 +45,7 @@ def summary(line: bytes, *, colour: bool) -> str | None:
         record = decode(line)
     except msgspec.MsgspecError:
         return "(not a record)"
-    return _readable(record, colour=colour) if isinstance(record, ExchangeRecord) else None
+    return readable(record, colour=colour) if isinstance(record, ExchangeRecord) else None
 
 
 def records_of(directory: Path, exchange_id: str) -> list[dict[str, Any]]:
@@ -151,7 +151,8 @@ def _is_record(line: bytes) -> bool:
     return True
 
 
-def _readable(record: ExchangeRecord, *, colour: bool) -> str:
+def readable(record: ExchangeRecord, *, colour: bool) -> str:
+    """Return a line for people; times are local."""
     parts = [
         datetime.datetime.fromtimestamp(record.at).astimezone().strftime("%m-%d %H:%M:%S"),
         record.id,

@@ -24,6 +24,7 @@ FIXED = {
     "listen": ("host", "port", "workers", "tls_cert", "tls_key"),
     "admin": ("host", "port"),
     "journal": ("dir", "durability"),
+    "log": ("format",),
 }
 """What belongs to sockets and files that outlive a generation."""
 
