@@ -13,6 +13,7 @@ from tidegate.config import Config, read
 from tidegate.errors import ConfigError, Problem
 from tidegate.http.app import server_tls
 from tidegate.http.pool import upstream_tls
+from tidegate.pipeline import content
 from tidegate.pipeline.generation import open_plugin
 from tidegate.pipeline.targets import open_targets
 from tidegate.plugin import Reporting
@@ -66,6 +67,7 @@ async def _open_each(config: Config, chosen: list[Chosen]) -> tuple[list[Problem
     """
     found: list[Problem] = []
     doubtful: list[Problem] = []
+    redacting = False
     with tempfile.TemporaryDirectory() as scratch:
         journal = msgspec.structs.replace(config.journal, dir=str(Path(scratch)))
         config = msgspec.structs.replace(config, journal=journal)
@@ -73,10 +75,11 @@ async def _open_each(config: Config, chosen: list[Chosen]) -> tuple[list[Problem
             async with AsyncExitStack() as stack:
                 try:
                     plugin = await open_plugin(link, config, stack, SystemClock())
+                    redacting |= link.plugin.mode == "enforce" and content.redacts(plugin)
                 except ConfigError as error:
                     found += error.problems
                     continue
                 message = plugin.report().message if isinstance(plugin, Reporting) else ""
                 if message:
                     doubtful.append(Problem(f"plugins.{link.plugin.label}", message))
-    return found, doubtful
+    return found + content.check(config, redacting=redacting), doubtful

@@ -48,6 +48,12 @@ class Journal(Table, frozen=True):
     """How much is kept on disk, the oldest goes first; 0: everything."""
     min_free_bytes: int = 64 * MIB
     """What is to be left free on the file system, at most 5 % of it; 0: nothing."""
+    content: Literal["off", "redacted"] = "off"
+    """Whether requests and answers are kept, after redaction."""
+    content_max_bytes: int = 64 * 1024
+    """Of each request, and of each answer."""
+    content_retain_days: float = 7
+    content_retain_bytes: int = 1024 * MIB
 
 
 class Log(Table, frozen=True):
@@ -191,9 +197,15 @@ def _check_targets(config: Config) -> list[Problem]:
 
 
 def _check_journal(journal: Journal) -> list[Problem]:
-    limits = ("retain_days", "retain_bytes", "min_free_bytes")
+    limits = (
+        *("retain_days", "retain_bytes", "min_free_bytes"),
+        *("content_retain_days", "content_retain_bytes"),
+    )
     negative = [key for key in limits if getattr(journal, key) < 0]
-    return [Problem(f"journal.{key}", "must be 0 (no limit) or more") for key in negative]
+    found = [Problem(f"journal.{key}", "must be 0 (no limit) or more") for key in negative]
+    if journal.content_max_bytes < 1024:
+        found.append(Problem("journal.content_max_bytes", "must be 1024 or more"))
+    return found
 
 
 def _check_listen(config: Config) -> list[Problem]:

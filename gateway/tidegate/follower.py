@@ -18,6 +18,7 @@ from tidegate.errors import ConfigError, Problem, Unavailable, place_of
 from tidegate.journal.checkpoint import Checkpoint, load, save
 from tidegate.journal.cursor import Cursor
 from tidegate.journal.keeper import Keeper
+from tidegate.journal.reader import is_content
 from tidegate.pipeline.generation import open_plugin
 from tidegate.plugin import Browsable, Observer, ObserverLag, Scrapable
 from tidegate.record import decode
@@ -224,12 +225,15 @@ class Follower:
 
     async def _take_in(self, observer: Observer, cursor: Cursor) -> bool:
         """Feed the next records; return whether there is anything new to save."""
+        reads_content = getattr(observer, "reads_content", False)
         found, lost = cursor.read()
         if lost:
             log.error("observer %s: %d records were removed before it read them", self._name, lost)
         for line in found:
             if self._left:
                 break
+            if is_content(line) and not reads_content:
+                continue
             try:
                 record = decode(line)
             except msgspec.MsgspecError:

@@ -117,10 +117,13 @@ class Observatory:
         """Return what keeps the journal, under the limits of this configuration."""
         journal = config.journal
         limits = Limits(journal.retain_days, journal.retain_bytes, journal.min_free_bytes)
+        content = Limits(
+            journal.content_retain_days, journal.content_retain_bytes, journal.min_free_bytes
+        )
         if self._keeper is None:
             self._keeper = Keeper(Path(journal.dir), self._clock, limits)
             self._keeper.start()
-        self._keeper.limits = limits
+        self._keeper.limits, self._keeper.content_limits = limits, content
         return self._keeper
 
     async def _scrape(self, accept: str, name: str) -> tuple[bytes, str] | None:

@@ -199,8 +199,28 @@ class Inspector(Protocol):
 
 
 @runtime_checkable
+class Redactor(Protocol):
+    """A policy that can also take secrets out of what is kept: `journal.content`."""
+
+    redacts: bool
+    """Whether it does, as it is configured. Asked once, when it has been opened."""
+
+    async def clean(self, document: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+        """Return a copy of a request or an answer in which every secret found is replaced.
+
+        Wherever it stands: nothing need be able to read it any more. Raising, or taking
+        longer than `timeout_s`, means that it is not kept.
+        """
+        ...
+
+
+@runtime_checkable
 class Observer(Protocol):
-    """In the observatory: each record at least once, in the order each worker wrote them."""
+    """In the observatory: each record at least once, in the order each worker wrote them.
+
+    One that has an attribute `reads_content = True` is fed `tidegate.record.Content`, too,
+    where the configuration keeps content. It comes after the exchange, as a rule; perhaps before.
+    """
 
     async def on_record(self, record: Record) -> None:
         """Take one record in. Called one at a time."""

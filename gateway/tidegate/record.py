@@ -258,6 +258,28 @@ class Inspection(msgspec.Struct, frozen=True, tag_field="kind", tag="inspection"
     """Of the answer that was looked at, without its compression."""
 
 
+class Content(msgspec.Struct, frozen=True, tag_field="kind", tag="content", kw_only=True):
+    """What was asked and answered, after redaction. Only with `journal.content = "redacted"`.
+
+    Written after the `exchange`, into segments of its own (`content-…`), which are kept for a
+    time of their own. Never there: media, ciphertext, and what could not be looked through.
+    """
+
+    v: int = VERSION
+    id: str
+    """The exchange's."""
+    at: float
+    worker: int
+    config: str
+    principal: PrincipalRecord = PrincipalRecord()
+    request: dict[str, Any] | None = None
+    """The request as it left, every secret found in it replaced; null if it is not kept."""
+    response: dict[str, Any] | None = None
+    """The answer as it would be without streaming, likewise."""
+    missing: tuple[str, ...] = ()
+    """What is not there, and why: `request: 12 messages` did not fit, `response: not_redacted`."""
+
+
 class GaugeRecord(msgspec.Struct, frozen=True):
     """A number that a policy reports."""
 
@@ -325,7 +347,7 @@ class WriterEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end", kw_onl
     """Bytes of a half-written last line that recovery cut off."""
 
 
-Record = Intent | ExchangeRecord | Inspection | Vitals | SegmentStart | WriterEnd
+Record = Intent | ExchangeRecord | Inspection | Content | Vitals | SegmentStart | WriterEnd
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)

@@ -29,6 +29,7 @@ from tidegate.control import (
 from tidegate.errors import ConfigError, Problem
 from tidegate.http.listen import bind
 from tidegate.journal.recovery import Recovery
+from tidegate.journal.writer import CONTENT
 from tidegate.parent import lock
 from tidegate.parent.children import Child, Children
 from tidegate.parent.reload import Reloads
@@ -207,6 +208,7 @@ class Supervisor:
         for child, code in self._children.ended():
             if child.writers:
                 self._recovery.died(child.writers)
+                self._recovery.died(CONTENT + child.writers)
                 self._recovery.attempt()
             self._reloads.lost(child)
             if self._serving and not self._draining:

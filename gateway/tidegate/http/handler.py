@@ -183,7 +183,7 @@ class Handler:
         if course.digests is not None:
             course.digests.request_out = hashlib.sha256(body).hexdigest()
         await self._intend(course, generation, len(body))
-        if generation.inspectors and kind is Kind.MESSAGES:
+        if (generation.inspectors or generation.redactors) and kind is Kind.MESSAGES:
             course.capture = self._ledger.capture()
         relay = self._relay(request, course, target)
         pool = serving.pools[target.name]

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from tidegate.journal.reader import PACKED, Position, Segment, lines, segments, 
 from tidegate.journal.recovery import ended
 from tidegate.journal.register import Register, Sealed
 from tidegate.journal.retention import Held, Limits, Surplus, surplus
+from tidegate.journal.writer import CONTENT
 from tidegate.plugin import JournalState
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Keeper:
 
     def __init__(self, directory: Path, clock: Clock, limits: Limits) -> None:
         self.limits = limits
+        self.content_limits = Limits()
         self.lock = threading.Lock()
         """Held while a segment is removed; and by observers, from the look at what was removed
         to the end of their next read, so that each record is either read or counted as lost."""
@@ -125,9 +128,14 @@ class Keeper:
         segment.path.unlink()
 
     def _remove_surplus(self) -> None:
-        held = [held for segment in segments(self._directory) if (held := self._held(segment))]
+        present = segments(self._directory)
+        content = [segment for segment in present if segment.writer.startswith(CONTENT)]
+        self._remove_beyond(self.content_limits, content)
+        self._remove_beyond(self.limits, [s for s in present if s not in content])
+
+    def _remove_beyond(self, limits: Limits, among: Sequence[Segment]) -> None:
+        held = [held for segment in among if (held := self._held(segment))]
         usage = shutil.disk_usage(self._directory)
-        limits = self.limits
         if limits.min_free_bytes > usage.total * FREE_SHARE:
             limits = dataclasses.replace(limits, min_free_bytes=int(usage.total * FREE_SHARE))
         present = [found.writer for found in held]

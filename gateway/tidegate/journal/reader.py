@@ -37,6 +37,7 @@ Position = dict[str, Place]
 """By writer."""
 
 _END = b'{"kind":"end"'
+_CONTENT = b'{"kind":"content"'
 _NAME = re.compile(r"(?P<writer>[a-z0-9-]+)\.(?P<sequence>\d{6})\.jsonl(\.gz)?")
 _START = Place()
 
@@ -121,6 +122,11 @@ def plain_size(segment: Segment) -> int:
 def ends(line: bytes) -> bool:
     """Whether this is a writer's closing record."""
     return line.startswith(_END)
+
+
+def is_content(line: bytes) -> bool:
+    """Whether this is a record of content."""
+    return line.startswith(_CONTENT)
 
 
 class Tail:

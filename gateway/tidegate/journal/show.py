@@ -3,14 +3,24 @@
 import datetime
 import heapq
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tidegate.journal.chain import split
-from tidegate.journal.reader import ENDED, Place, Position, Segment, Tail, lines, segments
+from tidegate.journal.reader import (
+    ENDED,
+    Place,
+    Position,
+    Segment,
+    Tail,
+    is_content,
+    lines,
+    segments,
+)
+from tidegate.journal.writer import CONTENT
 from tidegate.record import ExchangeRecord, decode
 
 FOLLOW_S = 0.25
@@ -53,27 +63,40 @@ def records_of(directory: Path, exchange_id: str) -> list[dict[str, Any]]:
 
     The newest segments are searched first, until there is nothing more to be found.
     """
+    present = _newest_first(segments(directory))
+    content = [segment for segment in present if segment.writer.startswith(CONTENT)]
+    found = _search([s for s in present if s not in content], exchange_id, _is_whole)
+    return found + _search(content, exchange_id, bool)
+
+
+def _search(
+    among: Iterable[Segment],
+    exchange_id: str,
+    enough: Callable[[list[dict[str, Any]]], bool],
+) -> list[dict[str, Any]]:
     needle = exchange_id.encode()
     found: list[dict[str, Any]] = []
-    for segment in _newest_first(segments(directory)):
+    for segment in among:
         here = [_of(line, exchange_id) for line in _lines(segment) if needle in line]
         found = [record for record in here if record is not None] + found
-        if _is_whole(found):
+        if enough(found):
             break
     return found
 
 
 def _rest(cursor: Tail) -> Iterator[bytes]:
-    yield from cursor.read()
-    while not cursor.at_end:
-        yield from cursor.read()
+    """Yield what there is now, but for content: that is shown by id."""
+    while True:
+        yield from (line for line in cursor.read() if not is_content(line))
+        if cursor.at_end:
+            return
 
 
 def _recently(directory: Path, last: int) -> Position:
     """Return a position from which on there are at least so many exchanges, if there are."""
     position: Position = {}
     for segment in _newest_first(segments(directory)):
-        if last <= 0:
+        if last <= 0 or segment.writer.startswith(CONTENT):
             # Newer ones of the same writer are in the position already.
             position.setdefault(segment.writer, Place(segment.sequence, ENDED))
             continue

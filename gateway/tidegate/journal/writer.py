@@ -25,6 +25,9 @@ MAX_PENDING = 10_000
 """Records kept in memory while the disk is full. Each is about 1 KB."""
 
 
+CONTENT = "content-"
+"""Begins the names of writers of content, whose segments are kept for a time of their own."""
+
 UNBORN = ".new"
 """Ends the name of a segment until its first line is whole: no reader ever sees an empty one."""
 

@@ -11,6 +11,7 @@ from tidegate import __version__
 from tidegate.clock import Clock
 from tidegate.config import Config
 from tidegate.errors import ConfigError, PluginError, Problem
+from tidegate.pipeline import content
 from tidegate.pipeline.host import Link
 from tidegate.pipeline.targets import Target, open_targets
 from tidegate.plugin import Host, Inspector, Policy
@@ -34,6 +35,8 @@ class Generation:
         self.chain = chain
         self.inspectors = tuple(link for link in chain if _inspects(link.policy))
         """Those of the chain that want to see answers."""
+        self.redactors = content.redactors(chain) if config.journal.content == "redacted" else ()
+        """Those that take secrets out of what is kept; none where nothing is kept."""
         self.targets = targets
         """The upstreams, in the order in which they are tried."""
         self.stack = stack
@@ -78,6 +81,9 @@ async def open_generation(
     async with AsyncExitStack() as stack:
         policies = [link for link in chosen if link.spec.stage is not None]
         chain = [await _open_policy(link, config, stack, clock, worker) for link in policies]
+        redacting = bool(content.redactors(chain))
+        if problems := content.check(config, redacting=redacting):
+            raise ConfigError(problems)
         return Generation(config, tuple(chain), targets, stack.pop_all())
     raise AssertionError("unreachable")  # the stack suppresses nothing
 

@@ -1,19 +1,25 @@
 """The ledger: writes down what is about to happen and what has, and settles what was taken."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
 from tidegate.clock import Clock
 from tidegate.errors import JournalError
-from tidegate.journal.writer import Writer
+from tidegate.journal.writer import CONTENT, Writer
 from tidegate.pipeline.conclude import Course, intent_of, record_of, settle
+from tidegate.pipeline.content import content_of
 from tidegate.pipeline.generation import Generation
 from tidegate.pipeline.inspection import inspect
 from tidegate.record import ExchangeRecord
 from tidegate.wire.capture import Capture, Room
+from tidegate.wire.transcript import read
+
+log = logging.getLogger(__name__)
 
 INSPECTING_S = 5.0
 """How long a worker that stops waits for answers to be inspected."""
@@ -24,6 +30,8 @@ class Ledger:
 
     def __init__(self, writer: Writer, clock: Clock) -> None:
         self._writer = writer
+        self._content: Writer | None = None
+        """Begun with the first content that is kept."""
         self._clock = clock
         self._settling: set[asyncio.Task[None]] = set()
         self._inspecting: set[asyncio.Task[None]] = set()
@@ -66,7 +74,7 @@ class Ledger:
         record = self.record(course)
         if course.capture is not None and course.at.upstream_head:
             generation.lease()
-            _spawn(self._inspect(course, course.capture, generation), self._inspecting)
+            _spawn(self._look_back(course, course.capture, generation), self._inspecting)
         if course.admission is None or not course.admission.holds:
             generation.release()
             return
@@ -87,14 +95,36 @@ class Ledger:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await asyncio.gather(*self._settling, return_exceptions=True)
+        if self._content is not None:
+            self._content.close()
+            self._content = None
 
-    async def _inspect(self, course: Course, capture: Capture, generation: Generation) -> None:
+    async def _look_back(self, course: Course, capture: Capture, generation: Generation) -> None:
+        """Inspect what was answered, and keep what is to be kept."""
         try:
-            found = await inspect(generation.inspectors, course, capture)
-            self._writer.append_or_keep(replace(found, at=self._clock.now()))
+            if generation.inspectors:
+                found = await inspect(generation.inspectors, course, capture)
+                self._writer.append_or_keep(replace(found, at=self._clock.now()))
+            if generation.redactors:
+                await self._keep_content(course, capture, generation)
         finally:
             capture.release()
             generation.release()
+
+    async def _keep_content(self, course: Course, capture: Capture, generation: Generation) -> None:
+        """Write request and answer down, both redacted. Where the disk does not let us, they are not kept."""
+        journal = generation.config.journal
+        answer = await asyncio.to_thread(read, capture)
+        kept = await content_of(
+            generation.redactors, course, answer, max_bytes=journal.content_max_bytes
+        )
+        try:
+            if self._content is None:
+                name = CONTENT + self._writer.name
+                self._content = Writer(Path(journal.dir), name, self._clock)
+            self._content.append(replace(kept, at=self._clock.now()))
+        except JournalError as error:
+            log.warning("content: %s (%s)", error, kept.id)
 
 
 def _spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:

@@ -3,6 +3,7 @@
 from typing import get_args
 
 from tidegate.record import (
+    Content,
     ExchangeRecord,
     Inspection,
     Intent,
@@ -42,6 +43,8 @@ class Projection:
                 self._exchanges.add(record)
             case Inspection():
                 self._exchanges.add_inspection(record)
+            case Content():
+                pass  # never asked for
             case Intent():
                 self._state.open.add(record.id)
                 if record.stream:

@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from tidegate.exchange import Exchange, Principal, Request
 from tidegate.plugin import ADMIT, Admit, Decision, Host, Note, PluginSpec, Refuse, Stage
 from tidegate.wire.transcript import Transcript
 from tidegate_plugins.redact import keys, ruleset
+from tidegate_plugins.redact.clean import cleaned
 from tidegate_plugins.redact.config import RedactConfig
 from tidegate_plugins.redact.engine import (
     CATALOGUE,
@@ -105,6 +107,22 @@ class Redact:
         deadline.left()
         hits = self.scanner.scan(answer.document, deadline, "answer")
         return findings(self.book, hits, team)
+
+    @property
+    def redacts(self) -> bool:
+        """Whether requests leave without their secrets: else none are kept, either."""
+        return self.config.action in ("mask", "block")
+
+    async def clean(self, document: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+        """Return a copy of what is kept, without its secrets.
+
+        Raises:
+            EngineTimeout: the time is up; nothing is known.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self.pool, cleaned, self.book, self.scanner, document, self._deadline()
+        )
 
     def _deadline(self) -> Deadline:
         at_ns = self.clock.monotonic_ns() + self.config.deadline_ms * 1_000_000
