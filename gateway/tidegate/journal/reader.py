@@ -4,6 +4,8 @@ import contextlib
 import io
 import os
 import re
+import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from tidegate.journal.writer import segment_name
 from tidegate.plugin import JournalState
 
 READ_BYTES = 1024 * 1024
+STEP_NS = 100_000_000
+"""More than any file system's clock steps by."""
 PACKED = ".gz"
 """Ends the name of a segment that was packed when no more could come."""
 
@@ -138,6 +142,7 @@ class Tail:
         """What has been read. Save it to go on from there."""
         self.at_end = False
         """Whether the last `read` returned all there was when it began."""
+        self._listing = _Listing(directory)
 
     def read(self, max_bytes: int = READ_BYTES) -> list[bytes]:
         """Return the next lines, about `max_bytes` of them; none if there are none now.
@@ -146,7 +151,7 @@ class Tail:
             OSError: a segment cannot be read. The position is that of the last whole `read`.
         """
         found: list[bytes] = []
-        present = _by_writer(segments(self._directory))
+        present = self._listing.by_writer()
         position = {writer: at for writer, at in self.position.items() if writer in present}
         left = max_bytes
         for writer, sequences in present.items():
@@ -182,9 +187,7 @@ class Tail:
         place = position.get(writer, _START)
         sequence, offset, records = place.sequence, place.offset, place.records
         size = 0
-        for current in sequences:
-            if current < sequence:
-                continue
+        for current in sequences[bisect_left(sequences, sequence) :]:
             if current > sequence:
                 if current - 1 != sequence and self._exists(writer, current - 1):
                     break  # born while the directory was listed: next time
@@ -220,6 +223,28 @@ class Tail:
 
     def _path(self, writer: str, sequence: int) -> Path:
         return self._directory / segment_name(writer, sequence)
+
+
+class _Listing:
+    """The segments of a directory, listed again only when it has changed.
+
+    A large journal has thousands, and is looked at several times a second by each observer.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._listed: dict[str, list[int]] = {}
+        self._changed_ns = 0
+        self._listed_ns = 0
+
+    def by_writer(self) -> dict[str, list[int]]:
+        """Return each writer's sequence numbers, in order."""
+        changed_ns = self._directory.stat().st_mtime_ns
+        # Times of files advance in steps: what was listed within one may have changed in it.
+        if changed_ns != self._changed_ns or self._listed_ns < changed_ns + STEP_NS:
+            self._changed_ns, self._listed_ns = changed_ns, time.time_ns()
+            self._listed = _by_writer(segments(self._directory))
+        return self._listed
 
 
 def _by_writer(found: list[Segment]) -> dict[str, list[int]]:

@@ -1,5 +1,6 @@
 """A reader gets each whole line once, in order, whatever comes and goes around it."""
 
+import os
 from pathlib import Path
 
 from support.journals import all_of, exchange, ids, intent, tear, writer
@@ -111,5 +112,26 @@ def test_a_segment_missing_from_a_listing_is_waited_for(tmp_path: Path, monkeypa
             listed = [s for i, s in enumerate(whole) if i != missing]
             patched.setattr(reader, "segments", lambda _, listed=listed: listed)
             seen = all_of(tail)
+        os.utime(tmp_path)  # what a listing misses was born after it
         seen += all_of(tail)
         assert ids(seen, ExchangeRecord) == [exchange(n).id for n in range(1, 12)]
+
+
+def test_a_journal_that_has_not_changed_is_not_listed_again(tmp_path: Path, monkeypatch) -> None:
+    journal = writer(tmp_path)
+    journal.append(exchange(1))
+    os.utime(tmp_path, (1, 1))
+    tail = Tail(tmp_path)
+    assert ids(all_of(tail), ExchangeRecord) == [exchange(1).id]
+    listed = []
+    real = reader.segments
+    monkeypatch.setattr(reader, "segments", lambda directory: listed.append(1) or real(directory))
+    journal.append(exchange(2))
+    assert ids(all_of(tail), ExchangeRecord) == [exchange(2).id]
+    assert not listed
+    other = writer(tmp_path, "w1-1")
+    other.append(exchange(3))
+    assert ids(all_of(tail), ExchangeRecord) == [exchange(3).id]
+    assert listed
+    for each in (journal, other):
+        each.close()
