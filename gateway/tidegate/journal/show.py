@@ -95,13 +95,17 @@ def _rest(cursor: Tail) -> Iterator[bytes]:
 def _recently(directory: Path, last: int) -> Position:
     """Return a position from which on there are at least so many exchanges, if there are."""
     position: Position = {}
+    ends: list[float] = []
     for segment in _newest_first(segments(directory)):
-        if last <= 0 or segment.writer.startswith(CONTENT):
+        # What is not packed may still be written: it is read in any case.
+        enough = segment.packed and len(ends) == last and _changed(segment) < ends[-1]
+        if enough or segment.writer.startswith(CONTENT):
             # Newer ones of the same writer are in the position already.
             position.setdefault(segment.writer, Place(segment.sequence, ENDED))
             continue
         position[segment.writer] = Place(segment.sequence)
-        last -= sum(line.startswith(_EXCHANGE) for line in _lines(segment))
+        here = (_time(line) for line in _lines(segment) if line.startswith(_EXCHANGE))
+        ends = heapq.nlargest(last, (*ends, *here))
     return position
 
 

@@ -24,11 +24,11 @@ class Stats(msgspec.Struct):
     first_at: float | None = None
     last_at: float | None = None
     """The first and the last request there is, in seconds since the epoch."""
-    kinds: Counter[str] = Counter()
-    outcomes: Counter[str] = Counter()
-    teams: Counter[str] = Counter()
-    models: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
+    kinds: Counter[str] = msgspec.field(default_factory=Counter)
+    outcomes: Counter[str] = msgspec.field(default_factory=Counter)
+    teams: Counter[str] = msgspec.field(default_factory=Counter)
+    models: Counter[str] = msgspec.field(default_factory=Counter)
+    tokens: Counter[str] = msgspec.field(default_factory=Counter)
     open_intents: int = 0
     """Requests without an end: in flight, or waiting for recovery."""
     unreadable: int = 0
