@@ -14,6 +14,7 @@ import msgspec
 
 from tidegate.journal import checkpoint, register
 from tidegate.journal.chain import NONE, extend, split
+from tidegate.journal.packing import Damaged
 from tidegate.journal.reader import ENDED, Place, Segment, ends, lines, plain_size
 from tidegate.journal.recovery import CLOSED, read_closed
 from tidegate.journal.register import Register, was_removed
@@ -109,16 +110,20 @@ class WriterAudit:
 
     def _segment(self, segment: Segment) -> Iterator[Record | None]:
         at = _Place(segment, self._chain)
-        whole = 0
-        for line in lines(segment.path):
+        for line in self._whole_lines(segment):
             at.number += 1
-            whole += len(line)
             record = self._line(line, at)
             yield record
             at.ended = ends(line)
         self._audit.lines += at.number
         self._chain, self._ended = at.chain, at.ended
         self._check_seal(at)
+
+    def _whole_lines(self, segment: Segment) -> Iterator[bytes]:
+        try:
+            yield from lines(segment.path)
+        except Damaged as error:
+            self._audit.fault(segment.path.name, 0, f"cannot be unpacked: {error}")
 
     def _line(self, line: bytes, at: _Place) -> Record | None:
         record = _record(line)

@@ -91,13 +91,18 @@ class Keeper:
         present = segments(self._directory)
         last = {segment.writer: segment for segment in present}
         sealed = [s for s in present if s != last[s.writer] or ended(s)]
-        try:
-            for segment in sealed:
-                if self._stop.is_set():
-                    return
+        failed: OSError | None = None
+        for segment in sealed:
+            if self._stop.is_set():
+                return
+            try:
                 self._seal(segment)
-        finally:  # on a full disk nothing can be packed before something was removed
-            self._remove_surplus()
+            except OSError as error:  # the disk is full, or one segment damaged: the others go on
+                failed = error
+        # On a full disk nothing can be packed before something was removed.
+        self._remove_surplus()
+        if failed is not None:
+            raise failed
 
     def _run(self) -> None:
         while not self._stop.wait(TIDY_S):

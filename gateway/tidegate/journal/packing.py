@@ -28,6 +28,10 @@ _ID = b"TG"
 _EXTRA_FLAG = 4
 
 
+class Damaged(OSError):
+    """A packed segment is not what was packed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """Where a member is in its file, and what it holds of the segment."""
@@ -65,13 +69,16 @@ def read(path: Path, offset: int) -> bytes:
     """Return what the segment holds from `offset` to the end of that member; nothing at its end.
 
     Raises:
-        OSError: it cannot be read, or is damaged.
+        OSError: it cannot be read; `Damaged` if it is that.
     """
     with path.open("rb") as file:
         for member in members(file):
             if offset < member.offset + member.plain_length:
                 file.seek(member.at)
-                return _unpacked(file.read(member.length), path)[offset - member.offset :]
+                plain = _unpacked(file.read(member.length), path)
+                if len(plain) != member.plain_length:
+                    raise Damaged(f"{path.name}: a member is not as long as it says")
+                return plain[offset - member.offset :]
     return b""
 
 
@@ -79,7 +86,7 @@ def plain_size(path: Path) -> int:
     """Return how long the segment is when unpacked.
 
     Raises:
-        OSError: it cannot be read, or is damaged.
+        OSError: it cannot be read; `Damaged` if it is that.
     """
     with path.open("rb") as file:
         return sum(member.plain_length for member in members(file))
@@ -89,7 +96,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
     """Yield a packed segment's members in order.
 
     Raises:
-        OSError: there is something else.
+        Damaged: there is something else.
     """
     at = offset = 0
     while head := file.read(_HEAD.size):
@@ -105,14 +112,14 @@ def _lengths(head: bytes) -> tuple[int, int]:
         *magic, _, _, _, _, id_, _, length, plain_length = _HEAD.unpack(head)
         if magic == [0x1F, 0x8B, zlib.DEFLATED, _EXTRA_FLAG] and id_ == _ID and length > len(head):
             return length, plain_length
-    raise OSError("a packed segment is damaged")
+    raise Damaged("is no packed segment, or a damaged one")
 
 
 def _unpacked(member: bytes, path: Path) -> bytes:
     try:
         return gzip.decompress(member)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise OSError(f"{path}: a packed segment is damaged: {error}") from error
+        raise Damaged(f"{path.name}: {error}") from error
 
 
 def _member(plain: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import re
 import time
@@ -15,6 +16,8 @@ import msgspec
 from tidegate.journal import packing
 from tidegate.journal.writer import segment_name
 from tidegate.plugin import JournalState
+
+log = logging.getLogger(__name__)
 
 READ_BYTES = 1024 * 1024
 STEP_NS = 100_000_000
@@ -143,6 +146,7 @@ class Tail:
         self.at_end = False
         """Whether the last `read` returned all there was when it began."""
         self._listing = _Listing(directory)
+        self._damaged: set[Path] = set()
 
     def read(self, max_bytes: int = READ_BYTES) -> list[bytes]:
         """Return the next lines, about `max_bytes` of them; none if there are none now.
@@ -214,6 +218,12 @@ class Tail:
         try:
             batch = packing.read(path.with_name(path.name + PACKED), offset)
         except FileNotFoundError:
+            return b""
+        except packing.Damaged as error:
+            # What is behind it can be read all the same; `verify` names it.
+            if path not in self._damaged:
+                log.error("%s: the rest of it is skipped: %s", path.name, error)  # noqa: TRY400
+                self._damaged.add(path)
             return b""
         return batch[: batch.rfind(b"\n") + 1]
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tidegate.journal.chain import split
+from tidegate.journal.packing import Damaged
 from tidegate.journal.reader import (
     ENDED,
     Place,
@@ -151,8 +152,8 @@ def _changed(segment: Segment) -> float:
 def _lines(segment: Segment) -> Iterator[bytes]:
     try:
         yield from lines(segment.path)
-    except FileNotFoundError:
-        return  # removed meanwhile
+    except (FileNotFoundError, Damaged):
+        return  # removed meanwhile, or for `verify` to say
 
 
 def _of(line: bytes, exchange_id: str) -> dict[str, Any] | None:

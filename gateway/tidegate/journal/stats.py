@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.journal import checkpoint, register
+from tidegate.journal.packing import Damaged
 from tidegate.journal.reader import lines, plain_size, segments
 from tidegate.record import ExchangeRecord, Intent, Record, SegmentStart, Vitals, decode
 
@@ -106,6 +107,8 @@ def count(directory: Path) -> Stats:
                 counting.add(line)
         except FileNotFoundError:
             continue  # removed, or packed, since it was listed
+        except Damaged:
+            stats.unreadable += 1
         stats.segments += 1
         stats.packed_segments += segment.packed
     known = register.load(directory)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from support.journals import StandingClock, exchange, intent, writer
-from tidegate.journal import chain, checkpoint, packing
+from tidegate.journal import chain, checkpoint, packing, register
 from tidegate.journal.checkpoint import Checkpoint
 from tidegate.journal.keeper import Keeper, packed_path
 from tidegate.journal.reader import Place, Segment, Tail, segments
@@ -192,3 +192,21 @@ def test_a_damaged_register_is_a_fault(journal: Path) -> None:
     sealed(journal)
     (journal / "register.json").write_bytes(b"{")
     assert ("register.json", 0) in places(journal)
+
+
+@pytest.mark.parametrize("at", [0, 3, 20, 200])
+def test_a_damaged_packed_segment_is_named_and_the_rest_is_read(journal: Path, at: int) -> None:
+    first, *others = sealed(journal)
+    whole = first.path.read_bytes()
+    first.path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert (first.path.name, 0) in places(journal)
+    tail = Tail(journal)
+    found = tail.read()
+    assert tail.at_end
+    assert len(found) == sum(len(packing.read(o.path, 0).splitlines()) for o in others)
+    keeper = Keeper(journal, StandingClock(), Limits())
+    keeper.tidy()
+    (journal / "register.json").unlink()
+    with pytest.raises(packing.Damaged):
+        Keeper(journal, StandingClock(), Limits()).tidy()
+    assert len(register.load(journal).sealed) == len(others)
