@@ -11,6 +11,8 @@ from tidegate_plugins.quota.stores import Standing
 REMEMBERED = 512
 SHOWN = 32
 """Counters that are reported, the fullest first: each is five series."""
+SCOPES = frozenset({"org", "team", "model"})
+"""Whose counters are reported. A key or a label may be a person, and is no label of a metric."""
 
 
 class Board:
@@ -30,7 +32,11 @@ class Board:
 
     def gauges(self, now: float, pending: int, lost: int) -> tuple[Gauge, ...]:
         """Return what is shown; what is over by now is not."""
-        alive = [entry for entry in self._known.values() if _alive(entry[1], now)]
+        alive = [
+            (hit, standing)
+            for hit, standing in self._known.values()
+            if _alive(standing, now) and SCOPES.issuperset(hit.rule.limit.scopes)
+        ]
         alive.sort(key=lambda entry: _ratio(*entry), reverse=True)
         found = [
             Gauge("quota_pending_charges", (), pending),

@@ -422,6 +422,16 @@ async def test_it_reports_what_is_used(tmp_path: Path):
     assert not [gauge for gauge in later if gauge.labels], "yesterday's are gone"
 
 
+@pytest.mark.parametrize("scope", ["key", ["team", "key"]])
+async def test_no_key_becomes_the_label_of_a_metric(tmp_path: Path, scope: str | list[str]):
+    limit = {"name": "n", "scope": scope, "per": "day", "usd": 0.5}
+    async with asking(tmp_path, limit) as asker:
+        await asker.done(await asker.admitted(), usage=Usage(output=10_000))
+        gauges = asker.quota.report().gauges
+
+    assert {gauge.name for gauge in gauges} == {"quota_pending_charges", "quota_lost_charges"}
+
+
 # what is wrong with a configuration
 
 
