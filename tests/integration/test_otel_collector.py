@@ -10,7 +10,7 @@ import pytest
 from observed import exchange, host, refusal
 from support import caches, conventions
 from support.otel_collector import Collector, said
-from tidegate.record import DecisionRecord, Shape, Timing, Usage
+from tidegate.record import Content, DecisionRecord, Shape, Timing, Usage
 from tidegate_plugins.logs import plugin as logs
 from tidegate_plugins.logs.config import LogsConfig
 from tidegate_plugins.tracing import plugin as tracing
@@ -108,3 +108,34 @@ async def test_log_records_arrive_and_follow_the_conventions(
     assert severities == SEVERITIES
     spans = {(span["traceId"], span["spanId"]) for span in collector.spans()}
     assert {(entry["traceId"], entry["spanId"]) for entry in entries} <= spans
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_what_was_said_arrives_in_the_structure_of_the_conventions(
+    collector: Collector, protocol: str
+) -> None:
+    kept = Content(
+        id=RECORDS[0].id,
+        at=RECORDS[0].at + 3,
+        worker=0,
+        config="c0ffee",
+        request={"messages": [{"role": "user", "content": "how high?"}], "system": "be brief"},
+        response={"content": [{"type": "text", "text": "3 m"}], "role": "assistant"},
+    )
+    async with logs.open(LogsConfig(**where(collector, protocol)), host("logs")) as observer:
+        await observer.on_record(RECORDS[0])
+        await observer.on_record(kept)
+        await observer.flush()
+    exchanged, details = collector.logs()
+    conventions.check_log(details)
+    assert details["eventName"] == "gen_ai.client.inference.operation.details"
+    assert (details["traceId"], details["spanId"]) == (exchanged["traceId"], exchanged["spanId"])
+    found = said(details)
+    assert found["gen_ai.operation.name"] == "chat"
+    assert found["gen_ai.input.messages"] == [
+        {"role": "user", "parts": [{"type": "text", "content": "how high?"}]}
+    ]
+    assert found["gen_ai.output.messages"] == [
+        {"role": "assistant", "parts": [{"type": "text", "content": "3 m"}]}
+    ]
+    assert found["gen_ai.system_instructions"] == [{"type": "text", "content": "be brief"}]

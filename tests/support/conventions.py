@@ -47,6 +47,9 @@ TYPES: dict[str, type] = {
     "gen_ai.conversation.id": str,
     "gen_ai.conversation.compacted": bool,
     "gen_ai.agent.id": str,
+    "gen_ai.input.messages": list,
+    "gen_ai.output.messages": list,
+    "gen_ai.system_instructions": list,
 }
 """Every attribute outside our own namespace, and its type."""
 

@@ -1,5 +1,8 @@
 """From records to OTLP log records. The only module that knows the SDK's unfinished logs API."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import LogRecordLimits, ReadableLogRecord
@@ -12,7 +15,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from tidegate.record import ExchangeRecord
+from tidegate.record import Content, ExchangeRecord
+from tidegate_plugins.logs.content import details
 from tidegate_plugins.otlp import attributes, semconv
 from tidegate_plugins.otlp.attributes import Attributes
 from tidegate_plugins.otlp.ids import at, child_id
@@ -28,6 +32,7 @@ _NAMES = {
     SeverityNumber.WARN: "WARN",
     SeverityNumber.ERROR: "ERROR",
 }
+_NO_SPAN = SpanContext(0, 0, is_remote=False)
 
 
 class EntryBuilder:
@@ -44,21 +49,48 @@ class EntryBuilder:
 
     def build(self, record: ExchangeRecord) -> list[ReadableLogRecord]:
         """Return the log record of an exchange."""
-        severity = severity_of(record)
-        when = at(record, record.timing_ms.total)
+        return self._entry(
+            at(record, record.timing_ms.total),
+            severity=severity_of(record),
+            span=_span(record),
+            event=semconv.EXCHANGE,
+            said=_said(record),
+            body=line(record),
+        )
+
+    def details(self, content: Content, exchange: ExchangeRecord | None) -> list[ReadableLogRecord]:
+        """Return the event with what was asked and answered in an exchange."""
+        return self._entry(
+            round(content.at * 1_000_000_000),
+            severity=severity_of(exchange) if exchange else SeverityNumber.INFO,
+            span=_span(exchange) if exchange else _NO_SPAN,
+            event=semconv.DETAILS,
+            said=details(content, exchange),
+        )
+
+    def _entry(
+        self,
+        when: int,
+        *,
+        severity: SeverityNumber,
+        span: SpanContext,
+        event: str,
+        said: Mapping[str, Any],
+        body: str | None = None,
+    ) -> list[ReadableLogRecord]:
         entry = LogRecord(
             timestamp=when,
             observed_timestamp=when,
-            context=set_span_in_context(NonRecordingSpan(_span(record))),
+            context=set_span_in_context(NonRecordingSpan(span)),
             severity_number=severity,
             severity_text=_NAMES[severity],
-            body=line(record),
-            attributes=self._bounded(_said(record)),
-            event_name=semconv.EXCHANGE,
+            body=body,
+            attributes=self._bounded(said),
+            event_name=event,
         )
         return [ReadableLogRecord(entry, self._resource, self._scope, self._limits)]
 
-    def _bounded(self, found: Attributes) -> Attributes | BoundedAttributes:
+    def _bounded(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._bounds_hold:
             return found
         limits = self._limits
@@ -100,7 +132,7 @@ def _span(record: ExchangeRecord) -> SpanContext:
     """Return the span it is about: the operation on the model, or else the whole exchange."""
     trace = record.trace
     if trace is None:
-        return SpanContext(0, 0, is_remote=False)
+        return _NO_SPAN
     operation = record.dispatched and record.route in attributes.OPERATIONS
     span_id = child_id(record.id, "inference") if operation else trace.span_id
     flags = TraceFlags(trace.flags)
