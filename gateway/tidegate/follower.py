@@ -189,12 +189,12 @@ class Follower:
                 message = "has no stage but opens no observer: it lacks `on_record` or `flush`"
                 raise ConfigError([Problem(f"plugins.{self._name}", message)])
             self._observer = observer
-            if not self._opened.done():
-                self._opened.set_result(None)
             self._cursor = Cursor(self._directory, checkpoint, self._keeper, self._clock)
             if checkpoint.seen_removals is None:
                 # From now on it can lose something, also if it never comes to a flush.
                 self._save(path, self._cursor.checkpoint(checkpoint.state))
+            if not self._opened.done():
+                self._opened.set_result(None)
             await self._feed(observer, self._cursor, path)
 
     async def _feed(self, observer: Observer, cursor: Cursor, path: Path) -> None:
