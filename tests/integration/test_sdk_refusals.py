@@ -1,6 +1,7 @@
 """What the gateway itself answers, as programs with an SDK meet it: the right exception, once."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_refusals_are_the_sdks_own_exceptions_and_not_retried(sdk: Sdk, ruled: S
 
 
 def test_only_what_is_allowed_leaves_and_with_the_upstreams_key(sdk: Sdk, ruled: Side) -> None:
-    names = {f"{mode}/{scenario.name}" for mode in sdk.modes for scenario in ALLOWED}
+    names = {f"{mode}/create" for mode in sdk.modes}  # the list of models is answered here
     assert ruled.heard.keys() == names
     for (received,) in ruled.heard.values():
         assert received.headers["x-api-key"] == UPSTREAM_KEY
@@ -133,8 +134,13 @@ def test_only_what_is_allowed_leaves_and_with_the_upstreams_key(sdk: Sdk, ruled:
     assert UPSTREAM_KEY not in str(ruled.outcomes)
     for mode in sdk.modes:
         assert ruled.outcomes[mode]["create"]["result"]["model"].startswith(HAIKU)
+        listed = json.dumps(ruled.outcomes[mode]["models"]["result"])
+        assert "claude-haiku-5-5" in listed
+        assert "claude-opus" not in listed
     complete = [record for record in ruled.records if record["outcome"] == "complete"]
     assert [record["principal"]["id"] for record in complete] == ["ci"] * len(names)
+    answered = [record for record in ruled.records if record["outcome"] == "answered"]
+    assert [record["route"] for record in answered] == ["models"] * len(sdk.modes)
 
 
 def test_an_unknown_key(sdk: Sdk, tmp_path: Path) -> None:
