@@ -1,0 +1,248 @@
+"""4: policy and security."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from source.page import Row, address, page
+from source.panels import Column, Query, bars, lines, stat, table
+from source.queries import MODEL, TEAM, increase, of, quantile, rate, ratio
+
+DECISIONS = "tidegate_policy_decisions_total"
+REFUSALS = "tidegate_refusals_total"
+REDACTIONS = "tidegate_redactions_total"
+IDENTITY = 'plugin="identify"'
+EVASION = (
+    'plugin="gateway", rule=~"body.*|content_type|credentials_differ|override_header|http|expect"'
+)
+"""Requests that could be read in two ways, or bring what no client of the API sends."""
+BROKEN = 'verdict=~"error|timeout"'
+OPEN = 'mode="admit"'
+SHADOW = 'mode="shadow", verdict!~"admit|not_evaluated|inspect"'
+
+
+def board() -> Dashboard:
+    """Refusals by rule and team, shadow differences, redactions, identity, evasions."""
+    return page(
+        "policy",
+        "Policy and security",
+        "What was refused, changed or found, by which rule; and whether the policies themselves work.",
+        [_now(), _refusals(), _secrets(), _identity(), _shadow(), _health()],
+    )
+
+
+def _now() -> Row:
+    return Row(
+        "In this time range",
+        [
+            stat(
+                "Refused",
+                "Exchanges that a policy or the gateway refused.",
+                "short",
+                increase(REFUSALS),
+            ),
+            stat(
+                "Share refused",
+                "Of all exchanges of the chosen teams and models.",
+                "percentunit",
+                ratio(
+                    increase("tidegate_requests_total", TEAM, MODEL, 'outcome="refused"'),
+                    increase("tidegate_requests_total", TEAM, MODEL),
+                ),
+                warn=0.1,
+                bad=0.3,
+                decimals=1,
+            ),
+            stat(
+                "Secrets",
+                "Found in requests and answers: masked, blocked or only recorded.",
+                "short",
+                increase(REDACTIONS),
+            ),
+            stat(
+                "Not identified",
+                "Refusals of the identity plugin.",
+                "short",
+                increase(REFUSALS, IDENTITY),
+                warn=50,
+                bad=500,
+            ),
+            stat(
+                "Odd requests",
+                "Refused because they could be read in two ways, or bring what no client of the API sends: encoded or broken bodies, contradicting credentials, override headers.",
+                "short",
+                increase(REFUSALS, EVASION),
+                warn=1,
+                bad=50,
+            ),
+            stat(
+                "Let pass on error",
+                'Decisions of a policy that failed and has `on_error = "admit"`: it protected nothing then.',
+                "short",
+                increase(DECISIONS, OPEN),
+                warn=1,
+                bad=10,
+            ),
+        ],
+    )
+
+
+def _refusals() -> Row:
+    return Row(
+        "Refusals",
+        [
+            lines(
+                "Refusals by plugin",
+                "Each second. Plugin `gateway` is the core itself.",
+                "reqps",
+                Query(rate(REFUSALS, by="plugin"), "{{plugin}}"),
+                stacked=True,
+            ),
+            table(
+                "Refusals by rule",
+                "In this time range. What a rule means: plugins/README.md.",
+                Column("Refused", f"sort_desc({increase(REFUSALS, by='plugin, rule')})", "short"),
+                span=8,
+            ),
+            table(
+                "Refusals by team",
+                "In this time range; `none` is a caller that was not identified. A team leads to what it uses.",
+                Column(
+                    "Refused",
+                    increase(
+                        "tidegate_requests_total",
+                        TEAM,
+                        MODEL,
+                        'outcome="refused"',
+                        by="team, status",
+                    ),
+                    "short",
+                ),
+                links=[("team", address("usage", "team"))],
+                span=8,
+            ),
+        ],
+    )
+
+
+def _secrets() -> Row:
+    return Row(
+        "Secrets",
+        [
+            bars(
+                "Redactions by type",
+                "In this time range, by rule and direction.",
+                "short",
+                Query(
+                    f"sort_desc({increase(REDACTIONS, by='rule, direction')})",
+                    "{{rule}} {{direction}}",
+                ),
+            ),
+            lines(
+                "Redactions by action",
+                "Each second: mask replaces, block refuses, detect only records. Answers are never changed.",
+                "ops",
+                Query(rate(REDACTIONS, by="action, direction"), "{{action}} {{direction}}"),
+                stacked=True,
+            ),
+            lines(
+                "Searching bodies, p99",
+                "How long a redactor took for one body, by what came of it. `not_evaluated` ran out of time.",
+                "s",
+                Query(quantile(0.99, "tidegate_redact_seconds", by="verdict"), "{{verdict}}"),
+                warn=0.25,
+                bad=1,
+            ),
+            lines(
+                "Bytes searched",
+                "Of requests and answers, each second.",
+                "Bps",
+                Query(rate("tidegate_redact_bytes_total", by="direction"), "{{direction}}"),
+                span=24,
+            ),
+        ],
+    )
+
+
+def _identity() -> Row:
+    return Row(
+        "Identity and evasions",
+        [
+            lines(
+                "Identity failures by rule",
+                "Each second: keys that are unknown or expired, the wrong network, tokens that do not hold.",
+                "reqps",
+                Query(rate(REFUSALS, IDENTITY, by="rule"), "{{rule}}"),
+                stacked=True,
+            ),
+            lines(
+                "Odd requests by rule",
+                "Each second. A client library with a defect, or somebody who tries to get past the policies.",
+                "reqps",
+                Query(rate(REFUSALS, EVASION, by="rule"), "{{rule}}"),
+                stacked=True,
+            ),
+            lines(
+                "Requests by no known team",
+                "Each second, by status: callers that were not identified.",
+                "reqps",
+                Query(rate("tidegate_requests_total", 'team="none"', by="status"), "{{status}}"),
+                stacked=True,
+            ),
+        ],
+    )
+
+
+def _shadow() -> Row:
+    return Row(
+        "Shadow mode",
+        [
+            lines(
+                "What shadow policies would have done",
+                "Each second, by plugin and verdict; nothing was done. Low and understood: ready to enforce.",
+                "ops",
+                Query(rate(DECISIONS, SHADOW, by="plugin, verdict"), "{{plugin}} {{verdict}}"),
+                stacked=True,
+                span=12,
+            ),
+            table(
+                "Shadow differences by rule",
+                "In this time range: verdicts and findings that would have differed from letting pass.",
+                Column(
+                    "Times",
+                    f"sort_desc({increase(DECISIONS, SHADOW, by='plugin, rule, verdict, phase')})",
+                    "short",
+                ),
+            ),
+        ],
+    )
+
+
+def _health() -> Row:
+    return Row(
+        "The policies themselves",
+        [
+            lines(
+                "Decisions by verdict",
+                "Each second, of all plugins; findings of redactors are here too.",
+                "ops",
+                Query(rate(DECISIONS, by="verdict"), "{{verdict}}"),
+                stacked=True,
+            ),
+            lines(
+                "Policies that fail",
+                "Share of a plugin's decisions that were errors or time-outs. Unless it says otherwise, a failing policy refuses.",
+                "percentunit",
+                Query(
+                    ratio(rate(DECISIONS, BROKEN, by="plugin"), rate(DECISIONS, by="plugin")),
+                    "{{plugin}}",
+                ),
+                bad=0.01,
+            ),
+            lines(
+                "Policies that are well",
+                "By their own account, the worst worker: 1 is well, 0 is not. The message is on the admin page.",
+                "short",
+                Query(f"min by (plugin) ({of('tidegate_policy_healthy')})", "{{plugin}}"),
+                high=1,
+            ),
+        ],
+    )
