@@ -94,7 +94,7 @@ def _workers() -> Row:
             ),
             lines(
                 "Memory of workers",
-                "Resident.",
+                "Resident memory of each. It should be level after the first hours.",
                 "bytes",
                 Query(highest("tidegate_worker_resident_memory_bytes", by=by), legend),
             ),
@@ -251,7 +251,7 @@ def _observers() -> Row:
             ),
             lines(
                 "Memory of the observatory",
-                "Resident.",
+                "Resident memory of that process.",
                 "bytes",
                 Query(highest("process_resident_memory_bytes", by="instance"), "{{instance}}"),
                 span=6,
