@@ -13,7 +13,7 @@ from tidegate_plugins import prices
 from tidegate_plugins.quota.config import Config, Secret
 from tidegate_plugins.quota.guarded import Guarded
 from tidegate_plugins.quota.policy import Quota
-from tidegate_plugins.quota.rules import make_ready
+from tidegate_plugins.quota.rules import Rules
 from tidegate_plugins.quota.stores import Store
 from tidegate_plugins.quota.stores.memory import Book, MemoryStore
 from tidegate_plugins.quota.stores.sqlite import SqliteStore
@@ -78,7 +78,7 @@ def _password(secret: Secret | None) -> str | None:
 @asynccontextmanager
 async def _open(config: Config, host: Host) -> AsyncIterator[Quota]:
     table = prices.load(config.prices)
-    limits = make_ready(config, host.name)
+    rules = Rules(config, host.name)
     place = (host.state_dir.absolute(), host.name)
     book = _books.setdefault(place, Book())
     store = open_store(config, host.state_dir, book, host.clock)
@@ -88,7 +88,7 @@ async def _open(config: Config, host: Host) -> AsyncIterator[Quota]:
         await guarded.look()
         host.spawn(guarded.watch(), "watch")
         await asyncio.sleep(0)  # let it begin: a task cancelled before is a coroutine never awaited
-        yield Quota(host, limits, table, guarded)
+        yield Quota(host, rules, table, guarded)
     finally:
         await guarded.close()
         book.users -= 1

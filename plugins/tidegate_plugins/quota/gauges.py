@@ -1,6 +1,5 @@
 """What is known of the limits, from the store's answers: the fullest of them become gauges."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from tidegate.plugin import Gauge
@@ -19,16 +18,17 @@ class Board:
     """The newest standing of each counter that traffic has touched."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[Hit, Standing]] = OrderedDict()
+        self._known: dict[str, tuple[Hit, Standing]] = {}
 
     def post(self, hits: Sequence[Hit], standings: Sequence[Standing]) -> None:
         """Take the store's answer in."""
         known = self._known
         for hit, standing in zip(hits, standings, strict=True):
             known[hit.take.counter] = (hit, standing)
-            known.move_to_end(hit.take.counter)
-        while len(known) > REMEMBERED:
-            known.popitem(last=False)
+        if len(known) > REMEMBERED:
+            # The half that is least full is shown last, if ever; traffic brings it back.
+            fullest = sorted(known, key=lambda name: _ratio(*known[name]), reverse=True)
+            self._known = {name: known[name] for name in fullest[: REMEMBERED // 2]}
 
     def gauges(self, now: float, pending: int, lost: int) -> tuple[Gauge, ...]:
         """Return what is shown; what is over by now is not."""

@@ -12,7 +12,7 @@ from tidegate_plugins.quota import wording
 from tidegate_plugins.quota.amounts import estimate, used
 from tidegate_plugins.quota.gauges import Board
 from tidegate_plugins.quota.guarded import Guarded
-from tidegate_plugins.quota.rules import Hit, Ready
+from tidegate_plugins.quota.rules import Hit, Rules
 from tidegate_plugins.quota.stores import Charge, Reply, Standing, fits
 from tidegate_plugins.quota.windows import Slot
 
@@ -23,16 +23,13 @@ SOFT = "soft"
 class Quota:
     """Limits over a store. Called concurrently."""
 
-    def __init__(
-        self, host: Host, limits: tuple[Ready, ...], prices: Prices, store: Guarded
-    ) -> None:
+    def __init__(self, host: Host, rules: Rules, prices: Prices, store: Guarded) -> None:
         self._name = host.name
         self._workers = host.workers
-        self._limits = limits
+        self._rules = rules
         self._prices = prices
         self._store = store
         self._clock = host.clock
-        self._priced = any(rule.measure == "usd" for ready in limits for rule in ready.rules)
         self._board = Board()
         self._numbers = count()
 
@@ -47,7 +44,7 @@ class Quota:
         amounts = estimate(request, self._prices, exchange.at)
         if exchange.route.path == BATCHES:
             amounts = {**amounts, "concurrent": 0}  # it runs at the provider, some time later
-        hits = [hit for limit in self._limits for hit in limit.hits(request, amounts)]
+        hits = self._rules.hits(request, amounts)
         if not hits:
             return NOT_CONCERNED
         lease = f"{self._name}/{exchange.id}/{next(self._numbers)}"
@@ -102,9 +99,9 @@ class Quota:
             for hit, standing in zip(hits, reply.standings, strict=True)
             if _is_soft(hit, standing)
         ]
-        if self._priced and self._prices.family(request.view.model or "") is None:
+        if self._rules.priced and self._prices.family(request.view.model or "") is None:
             notes.append(Note("unknown_model", "default_price"))
-        return tuple(dict.fromkeys(notes))
+        return tuple(dict.fromkeys(notes)) if notes else ()
 
 
 BATCHES = "/v1/messages/batches"

@@ -1,7 +1,7 @@
 """Limits, made ready: which of them a request falls under, and which counters those are."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote
@@ -32,12 +32,20 @@ class Rule(NamedTuple):
     window: Window
     prefix: str
     """Of its counters."""
+    header: str
+    """What the names of its headers begin with."""
 
 
 class Subject(NamedTuple):
     """Whom a counter is about: scopes and their values."""
 
     values: tuple[tuple[str, str], ...]
+
+
+Place = tuple[Rule, Subject, str]
+"""A rule that requests of one kind fall under, and the counter."""
+
+REMEMBERED = 4096
 
 
 class Hit(NamedTuple):
@@ -56,26 +64,44 @@ class Ready:
     scopes: tuple[tuple[str, Reader], ...]
     rules: tuple[Rule, ...]
 
-    def hits(self, request: Request, amounts: Amounts) -> Sequence[Hit]:
-        """Return what a request takes; nothing if it does not fall under this limit."""
-        for test in self.tests:
-            if not test(request):
-                return ()
+    def places(self, request: Request) -> list[Place]:
+        """Return where a request counts; nowhere if it does not fall under this limit."""
+        if not all(test(request) for test in self.tests):
+            return []
         subject = Subject(tuple((scope, read(request)) for scope, read in self.scopes))
         key = counter_key(subject)
+        return [(rule, subject, rule.prefix + key) for rule in self.rules]
+
+
+class Rules:
+    """All limits. What they say of one caller and model is remembered."""
+
+    def __init__(self, config: Config, name: str) -> None:
+        """Make the limits of a plugin instance ready.
+
+        Raises:
+            PluginError: a model's glob is none, or a filter is empty.
+        """
+        self._limits = tuple(_ready(limit, config, name) for limit in config.limits)
+        self._known: dict[object, tuple[Place, ...]] = {}
+        rules = [rule for ready in self._limits for rule in ready.rules]
+        self.priced = any(rule.measure == "usd" for rule in rules)
+
+    def hits(self, request: Request, amounts: Amounts) -> list[Hit]:
+        """Return what a request takes, and where."""
+        principal = request.principal
+        labels = tuple(principal.labels.items()) if principal.labels else ()
+        key = (principal.team, principal.id, request.view.model, labels)
+        places = self._known.get(key)
+        if places is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            found = (ready.places(request) for ready in self._limits)
+            places = self._known[key] = tuple(place for each in found for place in each)
         return [
-            Hit(rule, subject, Take(rule.prefix + key, rule.window, amounts[rule.measure], rule.most))
-            for rule in self.rules
-        ]  # fmt: skip
-
-
-def make_ready(config: Config, name: str) -> tuple[Ready, ...]:
-    """Return the limits of a plugin instance.
-
-    Raises:
-        PluginError: a model's glob is none.
-    """
-    return tuple(_ready(limit, config, name) for limit in config.limits)
+            Hit(rule, subject, Take(counter, rule.window, amounts[rule.measure], rule.most))
+            for rule, subject, counter in places
+        ]
 
 
 def counter_key(subject: Subject) -> str:
@@ -86,15 +112,18 @@ def counter_key(subject: Subject) -> str:
 def _ready(limit: Limit, config: Config, name: str) -> Ready:
     scopes = tuple((scope, _reader(scope)) for scope in limit.scopes if scope != "org")
     rules = tuple(
-        Rule(limit, measure, most, _soft(limit, most), window, f"{name}/{limit.name}/{measure}/{_when(limit)}/")
+        Rule(
+            limit=limit,
+            measure=measure,
+            most=most,
+            soft=None if limit.soft is None else int(most * limit.soft),
+            window=_window(limit, config, measure),
+            prefix=f"{name}/{limit.name}/{measure}/{_when(limit)}/",
+            header=f"x-tidegate-limit-{measure.replace('_', '-')}",
+        )
         for measure, most in limit.amounts().items()
-        for window in [_window(limit, config, measure)]
-    )  # fmt: skip
+    )
     return Ready(tuple(_tests(limit)), scopes, rules)
-
-
-def _soft(limit: Limit, most: int) -> int | None:
-    return None if limit.soft is None else int(most * limit.soft)
 
 
 def _when(limit: Limit) -> str:

@@ -1,6 +1,6 @@
 """What callers are told: refusals and headers about limits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import ceil
@@ -24,7 +24,6 @@ NOUNS = {
     "usd": "USD",
     "concurrent": "requests at a time",
 }
-_HEADER = {measure: measure.replace("_", "-") for measure in NOUNS}
 
 
 def refusal(full: Found, at: float, notes: tuple[Note, ...], hold: Hold) -> Refuse:
@@ -110,20 +109,18 @@ def headers(found: Found) -> Headers:
     """Return `x-tidegate-limit-*`: of each measure the limit that has least left."""
     tightest: dict[str, tuple[int, Hit, Standing]] = {}
     for hit, standing in found:
-        left = max(hit.take.limit - standing.used - standing.reserved, 0)
-        measure = hit.rule.measure
-        if measure not in tightest or left < tightest[measure][0]:
-            tightest[measure] = (left, hit, standing)
-    return tuple(_headers(tightest))
-
-
-def _headers(tightest: dict[str, tuple[int, Hit, Standing]]) -> Iterator[tuple[str, str]]:
+        left = hit.rule.most - standing.used - standing.reserved
+        before = tightest.get(hit.rule.measure)
+        if before is None or left < before[0]:
+            tightest[hit.rule.measure] = (left, hit, standing)
+    said: list[tuple[str, str]] = []
     for measure, (left, hit, standing) in tightest.items():
-        name = f"x-tidegate-limit-{_HEADER[measure]}"
-        yield f"{name}-limit", amount(measure, hit.take.limit)
-        yield f"{name}-remaining", amount(measure, left)
+        name = hit.rule.header
+        said.append((name + "-limit", _amount(measure, hit.rule.most)))
+        said.append((name + "-remaining", amount(measure, max(left, 0))))
         if standing.slots and standing.slots[-1][0]:
-            yield f"{name}-reset", _reset(standing)
+            said.append((name + "-reset", _reset(standing)))
+    return tuple(said)
 
 
 def _reset(standing: Standing) -> str:
@@ -143,3 +140,7 @@ def amount(measure: str, value: int) -> str:
     whole, rest = divmod(value, NANO)
     decimals = f"{rest:09}".rstrip("0").ljust(2, "0")
     return f"{whole}.{decimals}"
+
+
+_amount = lru_cache(1024)(amount)
+"""For amounts that are said again and again."""

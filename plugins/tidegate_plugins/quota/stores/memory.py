@@ -152,6 +152,9 @@ class MemoryStore:
 
 def _taken(take: Take, slot: Slot, before: Standing) -> Standing:
     """Return the standing after something was reserved."""
+    if len(before.slots) == 1 and before.slots[0][0] == slot.dies:
+        total = before.slots[0][1] + take.amount
+        return Standing(before.used, before.reserved + take.amount, ((slot.dies, total),))
     slots = dict(before.slots)
     slots[slot.dies] = slots.get(slot.dies, 0) + take.amount
     reserved = before.reserved + take.amount
