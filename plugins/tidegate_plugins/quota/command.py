@@ -26,7 +26,7 @@ SHOW = """\
 show each limit: used, reserved, left, and when it resets
 
 Reads the store that the configuration names. Of a store in memory it shows what each worker
-wrote into the journal last, a few seconds ago.
+wrote into the journal last, a few seconds ago; limits by key or label are not in there.
 """
 TAIL_BYTES = 1 << 20
 
