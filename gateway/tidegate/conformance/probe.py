@@ -147,13 +147,20 @@ class Probe:
             raise Failed(f"the upstream was asked {len(self.heard)} times")
         return self.heard[0]
 
-    async def forwarded(self, body: bytes, *more: Pair, target: str = "/v1/messages") -> Heard:
+    async def forwarded(
+        self,
+        body: bytes,
+        *more: Pair,
+        target: str = "/v1/messages",
+        within_s: float = ANSWER_S,
+    ) -> Heard:
         """Send a request that has to pass; return what arrived.
 
         Raises:
             Failed: it did not pass.
         """
-        answer = await self.ask(message, body, target=target, headers=self.head(*more))
+        headers = self.head(*more)
+        answer = await self.ask(message, body, target=target, headers=headers, within_s=within_s)
         heard = self.arrived(answer)
         if answer.status != 200:
             raise Failed(f"answered {answer.status}: {brief(answer.body)}")

@@ -6,6 +6,7 @@ from tidegate.conformance.case import Case
 from tidegate.conformance.probe import Failed, Pair, Probe, Skipped, brief, message
 
 BIG_BYTES = 20 * 1024 * 1024
+BIG_S = 60
 
 
 async def _path_and_query(probe: Probe) -> None:
@@ -120,7 +121,7 @@ async def _exact_bytes(probe: Probe) -> None:
 async def _large_body(probe: Probe) -> None:
     text = "All work and no play makes a dull day. " * (BIG_BYTES // 39)
     messages = [{"role": "user", "content": text}]
-    heard = await probe.forwarded(probe.body(messages=messages))
+    heard = await probe.forwarded(probe.body(messages=messages), within_s=BIG_S)
     found = json.loads(heard.body)["messages"]
     if found not in (messages, [{"role": "user", "content": [{"type": "text", "text": text}]}]):
         raise Failed("the text was changed")
