@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from math import ceil
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -116,7 +118,7 @@ def _ready(limit: Limit, config: Config, name: str) -> Ready:
             limit=limit,
             measure=measure,
             most=most,
-            soft=None if limit.soft is None else int(most * limit.soft),
+            soft=None if limit.soft is None else ceil(Decimal(repr(limit.soft)) * most),
             window=_window(limit, config, measure),
             prefix=f"{name}/{limit.name}/{measure}/{_when(limit)}/",
             header=f"x-tidegate-limit-{measure.replace('_', '-')}",
