@@ -15,6 +15,7 @@ from tidegate.http.app import server_tls
 from tidegate.http.pool import upstream_tls
 from tidegate.pipeline import content
 from tidegate.pipeline.generation import open_plugin
+from tidegate.pipeline.shadow import read_shadow
 from tidegate.pipeline.targets import open_targets
 from tidegate.plugin import Reporting
 from tidegate.registry import Chosen, choose
@@ -32,9 +33,22 @@ def check(text: str | None) -> tuple[Config, list[Problem]]:
     problems += _check_secrets(config)
     unusable, doubtful = asyncio.run(_open_each(config, chosen))
     problems += unusable
+    problems += _check_shadow(config)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return config, doubtful
+
+
+def _check_shadow(config: Config) -> list[Problem]:
+    try:
+        found = read_shadow(config)
+    except ConfigError as error:
+        return list(error.problems)
+    if found is None:
+        return []
+    place = f"shadow.config: {config.shadow.config}: "
+    unusable, _ = asyncio.run(_open_each(*found))
+    return [Problem(place + p.path, p.message) for p in unusable]
 
 
 def _check_secrets(config: Config) -> list[Problem]:

@@ -64,6 +64,13 @@ class Log(Table, frozen=True):
     """One line for each exchange, beside the journal."""
 
 
+class Shadow(Table, frozen=True):
+    """A second configuration, asked about the same requests without effect."""
+
+    config: str | None = None
+    """Its file. Only its plugins take part: policies, but for those that take something."""
+
+
 class Plugin(Table, frozen=True):
     """One link of the chain, or an observer. Order in the file is the order of execution."""
 
@@ -92,6 +99,7 @@ class Config(Table, frozen=True):
     journal: Journal = Journal()
     log: Log = Log()
     plugins: tuple[Plugin, ...] = ()
+    shadow: Shadow = Shadow()
 
     @property
     def targets(self) -> tuple[Upstream, ...]:

@@ -280,6 +280,37 @@ class Content(msgspec.Struct, frozen=True, tag_field="kind", tag="content", kw_o
     """What is not there, and why: `request: 12 messages` did not fit, `response: not_redacted`."""
 
 
+class ShadowDifference(msgspec.Struct, frozen=True, tag_field="kind", tag="shadow", kw_only=True):
+    """Where the second configuration (`[shadow]`) would have gone otherwise than the live one.
+
+    There is one only where they differ, or where the shadow was not asked.
+    """
+
+    v: int = VERSION
+    id: str
+    """The exchange's."""
+    at: float
+    """Seconds since the epoch, when the request's head had been read."""
+    worker: int
+    config: str
+    """Digest of the live configuration."""
+    shadow: str
+    """Digest of the other."""
+    principal: PrincipalRecord = PrincipalRecord()
+    """Under the live one."""
+    route: str
+    model: ModelRecord = ModelRecord()
+    what: str
+    """`refused` or `admitted` by the shadow only, `other_rule`, `identity`, `changed`, or
+    `not_evaluated`."""
+    live: str
+    """`leaves`, or `plugin:rule` of who refused; or the values that differ."""
+    candidate: str
+    """The same under the shadow."""
+    decisions: tuple[DecisionRecord, ...] = ()
+    """The shadow's, with mode `shadow_config`."""
+
+
 class GaugeRecord(msgspec.Struct, frozen=True):
     """A number that a policy reports."""
 
@@ -347,7 +378,16 @@ class WriterEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end", kw_onl
     """Bytes of a half-written last line that recovery cut off."""
 
 
-Record = Intent | ExchangeRecord | Inspection | Content | Vitals | SegmentStart | WriterEnd
+Record = (
+    Intent
+    | ExchangeRecord
+    | Inspection
+    | Content
+    | ShadowDifference
+    | Vitals
+    | SegmentStart
+    | WriterEnd
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)

@@ -14,6 +14,7 @@ from support.raw import ask, post
 from support.traffic import (
     MODEL,
     STREAM,
+    admin,
     is_ready,
     load,
     open_streams,
@@ -197,3 +198,24 @@ async def test_a_key_taken_out_of_its_file_is_unknown_from_then_on(tmp_path: Pat
         file.write_text('team = "search"\nkeys = [{ id = "x" }]\n')
         assert "search.toml: keys[0]: Object missing required field" in await refused(running)
         assert await statuses() == [401, 200]
+
+
+async def test_the_second_configuration_is_reloaded_with_the_first(tmp_path: Path) -> None:
+    config, shadow = tmp_path / "tidegate.toml", tmp_path / "next.toml"
+    config.write_text(f'{allowing(MODEL)}[shadow]\nconfig = "{shadow}"\n')
+    shadow.write_text(allowing(MODEL))
+    async with tide() as water, serve(tmp_path / "j", config, "--upstream", water.url) as running:
+        await say(running.port)
+        shadow.write_text(allowing(MODEL).replace("allow", "alow"))
+        assert f"error: shadow.config: {shadow}: plugins[0].config.alow" in await refused(running)
+        await say(running.port)
+        assert running.records("shadow") == []
+        shadow.write_text(allowing(OTHER))
+        await reloaded(running)
+        status, _, id_ = await say(running.port)
+        await until(lambda: bool(running.records("shadow")))
+        (difference,) = running.records("shadow")
+        assert status == 200
+        assert (difference["id"], difference["candidate"]) == (id_, "models:not_allowed")
+        sample = 'differences_total{candidate="models:not_allowed",difference="refused",live="leaves"} 1.0'
+        assert sample in (await admin(running, "/metrics"))[1].replace("tidegate_shadow_", "")

@@ -18,6 +18,7 @@ from tidegate import cli
 from tidegate.cli import plugged
 from tidegate.config import Config, load
 from tidegate.plugin import PluginSpec
+from tidegate.policy.cases import Case, Defaults, Expect
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
@@ -26,6 +27,7 @@ DOCUMENTS = (
     "gateway/README.md",
     "gateway/THREAT_MODEL.md",
     "plugins/README.md",
+    "deploy/policy.md",
 )
 EXAMPLE = (ROOT / "deploy/tidegate.toml").read_text()
 PLUGINS = (ROOT / "plugins/README.md").read_text()
@@ -176,6 +178,26 @@ def test_every_flag_of_serve_stands_in_the_readme():
     )
     flags = [flag for action in serve._actions for flag in action.option_strings if flag[1] == "-"]
     assert [flag for flag in flags if flag not in document("README.md")] == []
+
+
+# policy tests
+
+
+def test_the_sample_of_policy_tests_holds():
+    done = subprocess.run(
+        [sys.executable, "-m", "tidegate", "policy", "test", str(ROOT / "deploy/policy.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_key_of_a_policy_test_is_described():
+    text = document("deploy/policy.md")
+    described = set(re.findall(r"`([a-z_]+)`", text))
+    found = {key for kind in (Case, Expect, Defaults) for key in keys(kind)}
+    assert {key.rpartition(".")[2] for key in found} - described - {"env", "file"} == set()
 
 
 # rooms

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import __version__
-from tidegate.cli import conformance, journal, plugged
+from tidegate.cli import conformance, journal, plugged, policy
+from tidegate.cli.files import text_of
 from tidegate.cli.parser import Commands, Parser
 from tidegate.cli.parser import command as declare
 from tidegate.config import Flags
-from tidegate.errors import ConfigError, PluginError, Problem
+from tidegate.errors import ConfigError, PluginError
 
 DESCRIPTION = """\
 tidegate forwards Messages API traffic: it identifies the caller, enforces policy, redacts
@@ -68,6 +69,7 @@ def _parser(arguments: Sequence[str] = ()) -> Parser:
     _add_simulator(commands)
     conformance.add(commands)
     journal.add(commands)
+    policy.add(commands)
     plugged.add(commands, arguments[0] if arguments else "")
     return parser
 
@@ -102,26 +104,16 @@ def _serve(options: argparse.Namespace) -> int:
     from tidegate.supervisor import Supervisor  # noqa: PLC0415
 
     flags = _flags(options)
-    config, _ = resolve(_text(options.config), flags)
+    config, _ = resolve(text_of(options.config), flags)
     os.environ[stderr.FORMAT_VARIABLE] = config.log.format
     stderr.configure("supervisor")
     announce = _announce if config.log.format == "text" else logging.getLogger("tidegate").info
-    supervisor = Supervisor(config, lambda: _text(options.config), flags, announce=announce)
+    supervisor = Supervisor(config, lambda: text_of(options.config), flags, announce=announce)
     return supervisor.run()
 
 
 def _announce(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _text(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise ConfigError([Problem(str(path), reason or "cannot be read")]) from None
 
 
 def _flags(options: argparse.Namespace) -> Flags:
@@ -159,7 +151,7 @@ error: what does not answer now, or works otherwise than one may think.
 def _check(options: argparse.Namespace) -> int:
     from tidegate.check import check  # noqa: PLC0415
 
-    config, warnings = check(_text(options.file))
+    config, warnings = check(text_of(options.file))
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{options.file}: good (configuration {config.digest})")

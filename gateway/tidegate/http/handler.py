@@ -135,7 +135,7 @@ class Handler:
             Refusal: it does not leave.
         """
         route = course.exchange.route
-        check_overrides(request)
+        check_overrides(request.headers)
         if route.kind is Kind.NONE:
             raise reply.unknown_route(route)
         credential = credential_of(request.raw_headers)
@@ -155,12 +155,13 @@ class Handler:
         finally:
             course.principal = admission.request.principal
             course.at.admitted = time.monotonic_ns()
+        self._ledger.compare(course, first, generation)
         if admission.refusal is not None and admission.refused_by is not None:
             raise Refusal(admission.refusal, plugin=admission.refused_by.plugin)
         return admission.answer
 
     async def _read(self, request: web.BaseRequest, course: Course, max_body_bytes: int) -> bytes:
-        check_body_headers(request, max_body_bytes)
+        check_body_headers(request.headers, max_body_bytes)
         raw = await read_body(request, max_body_bytes)
         course.at.body = time.monotonic_ns()
         course.request_in = len(raw)

@@ -2,15 +2,24 @@
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from tidegate.exchange import Client, Credential, Exchange, Trace
 from tidegate.http.reply import Refusal, refuse
 from tidegate.wire import headers
 from tidegate.wire.headers import Pair
 from tidegate.wire.routes import Kind, Route, resolve
+
+Fields = CIMultiDict[str] | CIMultiDictProxy[str]
+"""A request's headers as aiohttp gives them."""
+
+
+def fields_of(pairs: Iterable[tuple[str, str]]) -> Fields:
+    """Return header lines, which may repeat, as aiohttp would."""
+    return CIMultiDict(pairs)
 
 
 class SafeHeaders(Mapping[str, str]):
@@ -20,8 +29,8 @@ class SafeHeaders(Mapping[str, str]):
 
     _HIDDEN = frozenset(("authorization", "x-api-key", "proxy-authorization", "cookie"))
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._headers = request.headers
+    def __init__(self, headers: Fields) -> None:
+        self._headers = headers
 
     def __getitem__(self, name: str) -> str:
         if name.lower() in self._HIDDEN:
@@ -38,14 +47,21 @@ class SafeHeaders(Mapping[str, str]):
 
 def exchange_of(request: web.BaseRequest, at: float) -> Exchange:
     """Return what the head says, for a request that came `at` seconds after the epoch."""
+    return exchange_from(
+        request.method, request.raw_path, request.headers, peer=request.remote or "", at=at
+    )
+
+
+def exchange_from(method: str, target: str, headers: Fields, *, peer: str, at: float) -> Exchange:
+    """Return what a head says; for a request of no connection too, as in `policy test`."""
     return Exchange(
         id=_new_id(at),
         at=at,
-        route=resolve(request.method, request.raw_path),
-        peer=request.remote or "",
-        headers=SafeHeaders(request),
-        client=client_of(request),
-        trace=trace_of(request.headers.get("traceparent", "")),
+        route=resolve(method, target),
+        peer=peer,
+        headers=SafeHeaders(headers),
+        client=client_of(headers),
+        trace=trace_of(headers.get("traceparent", "")),
     )
 
 
@@ -102,9 +118,8 @@ def _bearer(value: str) -> tuple[str, str]:
     return value, "authorization"
 
 
-def client_of(request: web.BaseRequest) -> Client:
+def client_of(fields: Fields) -> Client:
     """Return what the calling program says of itself."""
-    fields = request.headers
     return Client(
         session=fields.get("x-claude-code-session-id", "")[:128],
         agent=fields.get("x-claude-code-agent-id", "")[:128],
@@ -140,25 +155,24 @@ OVERRIDES = frozenset(
 """Headers by which some servers take another method or path than the request line's."""
 
 
-def check_overrides(request: web.BaseRequest) -> None:
+def check_overrides(fields: Fields) -> None:
     """Refuse a request that might be another one to whoever reads it next.
 
     Raises:
         Refusal: naming the header.
     """
-    found = next((name for name in request.headers if name.lower() in OVERRIDES), None)
+    found = next((name for name in fields if name.lower() in OVERRIDES), None)
     if found is not None:
         message = f"{found.lower()}: this gateway takes the request line as it is; leave it away"
         raise refuse(400, message, "override_header")
 
 
-def check_body_headers(request: web.BaseRequest, max_body_bytes: int) -> None:
+def check_body_headers(fields: Fields, max_body_bytes: int) -> None:
     """Refuse what need not be read: bodies that are too large or in a form we cannot see into.
 
     Raises:
         Refusal: saying which header, and what to send instead.
     """
-    fields = request.headers
     coding = fields.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
         message = (

@@ -13,6 +13,7 @@ from tidegate.config import Config
 from tidegate.errors import ConfigError, PluginError, Problem
 from tidegate.pipeline import content
 from tidegate.pipeline.host import Link
+from tidegate.pipeline.shadow import Shadow, read_shadow
 from tidegate.pipeline.targets import Target, open_targets
 from tidegate.plugin import Host, Inspector, Policy
 from tidegate.registry import Chosen
@@ -39,6 +40,8 @@ class Generation:
         """Those that take secrets out of what is kept; none where nothing is kept."""
         self.targets = targets
         """The upstreams, in the order in which they are tried."""
+        self.shadow: Shadow | None = None
+        """The second configuration, if there is one."""
         self.stack = stack
         """What is to be closed with it; others may add their part."""
         self.leases = 0
@@ -80,17 +83,34 @@ async def open_generation(
     targets = open_targets(config)
     async with AsyncExitStack() as stack:
         policies = [link for link in chosen if link.spec.stage is not None]
-        chain = [await _open_policy(link, config, stack, clock, worker) for link in policies]
+        chain = [await open_policy(link, config, stack, clock, worker) for link in policies]
         redacting = bool(content.redactors(chain))
         if problems := content.check(config, redacting=redacting):
             raise ConfigError(problems)
-        return Generation(config, tuple(chain), targets, stack.pop_all())
+        shadow = await _open_shadow(config, stack, clock)
+        generation = Generation(config, tuple(chain), targets, stack.pop_all())
+        generation.shadow = shadow
+        return generation
     raise AssertionError("unreachable")  # the stack suppresses nothing
 
 
-async def _open_policy(
-    link: Chosen, config: Config, stack: AsyncExitStack, clock: Clock, worker: int
+async def _open_shadow(config: Config, stack: AsyncExitStack, clock: Clock) -> Shadow | None:
+    found = read_shadow(config)
+    if found is None:
+        return None
+    shadow = await Shadow.open(*found, clock, open_policy)
+    stack.push_async_callback(shadow.close)
+    return shadow
+
+
+async def open_policy(
+    link: Chosen, config: Config, stack: AsyncExitStack, clock: Clock, worker: int = 0
 ) -> Link:
+    """Open one policy on `stack`; return it as a link of the chain.
+
+    Raises:
+        ConfigError: it cannot be opened, or is none.
+    """
     plugin = link.plugin
     policy = await open_plugin(link, config, stack, clock, worker=worker)
     if not isinstance(policy, Policy) or link.spec.stage is None:

@@ -10,11 +10,14 @@ from msgspec.structs import replace
 
 from tidegate.clock import Clock
 from tidegate.errors import JournalError
+from tidegate.exchange import Request
 from tidegate.journal.writer import CONTENT, Writer
 from tidegate.pipeline.conclude import Course, intent_of, record_of, settle
 from tidegate.pipeline.content import content_of
 from tidegate.pipeline.generation import Generation
 from tidegate.pipeline.inspection import inspect
+from tidegate.pipeline.shadow import Job, course_of
+from tidegate.plugin import Stage
 from tidegate.record import ExchangeRecord
 from tidegate.wire.capture import Capture, Room
 from tidegate.wire.transcript import read
@@ -79,6 +82,18 @@ class Ledger:
             generation.release()
             return
         _spawn(_settle(course.admission.holds, record, generation), self._settling)
+
+    def compare(self, course: Course, first: Request, generation: Generation) -> None:
+        """Let the second configuration, if there is one, decide on the same request."""
+        shadow, admission = generation.shadow, course.admission
+        if shadow is None or admission is None:
+            return
+        by = admission.refused_by.plugin if admission.refused_by is not None else ""
+        if any(link.name == by and link.stage is Stage.RESERVE for link in generation.chain):
+            return  # the shadow takes nothing, so it cannot say whether anything is left
+        shadow.report = self._writer.append_or_keep
+        live = course_of(admission)
+        shadow.compare(Job(course.exchange, first, live, course.config, course.worker))
 
     def capture(self) -> Capture:
         """Return a place for the copy of one answer, within the worker's room."""

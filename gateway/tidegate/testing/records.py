@@ -19,6 +19,7 @@ from tidegate.record import (
     RefusedBy,
     SegmentStart,
     Sha256,
+    ShadowDifference,
     Shape,
     Timing,
     TraceRecord,
@@ -122,6 +123,25 @@ def make_inspection(record: ExchangeRecord, *decisions: DecisionRecord) -> Inspe
     )
 
 
+def make_shadow_difference(record: ExchangeRecord, **fields: Any) -> ShadowDifference:
+    """Return that a second configuration would have refused that exchange."""
+    difference = ShadowDifference(
+        id=record.id,
+        at=record.at,
+        worker=record.worker,
+        config=record.config,
+        shadow="111111111111",
+        principal=record.principal,
+        route=record.route,
+        model=record.model,
+        what="refused",
+        live="leaves",
+        candidate="models:not_allowed",
+        decisions=(DecisionRecord("models", "not_allowed", "refuse", "shadow_config", us=9),),
+    )
+    return msgspec.structs.replace(difference, **fields)
+
+
 def make_vitals(**fields: Any) -> Vitals:
     """Return how a healthy worker is, with these fields changed."""
     vitals = Vitals(
@@ -159,6 +179,7 @@ def sample_records() -> tuple[Record, ...]:
     found = DecisionRecord("redact", "aws-key", "found", "enforce", "/content/0/text")
     missed = DecisionRecord("redact", "too_large", "not_evaluated", "enforce")
     records.append(make_inspection(make_record(id="tg_edited"), found, missed))
+    records.append(make_shadow_difference(make_record(id="tg_edited")))
     records.append(make_vitals(at=EPOCH + 5, inflight=0, reloads=1, reload_failures=1))
     records.append(WriterEnd(at=EPOCH + 6, writer="w0", by="recovery", torn_bytes=17))
     return tuple(records)

@@ -157,6 +157,12 @@ DROPPED = Counter(
     "Label values counted as `other` because the label had no room left.",
     ("label",),
 )
+SHADOW = Counter(
+    "tidegate_shadow_differences_total",
+    "Exchanges that the second configuration ([shadow]) would have decided otherwise: who "
+    "refuses under the live one, and who would; leaves if nobody does.",
+    ("difference", "live", "candidate"),
+)
 RECORDS = Counter("tidegate_observer_records_total", "Journal records counted here.", ("kind",))
 
 DURATION = Histogram(
@@ -223,6 +229,7 @@ RESPONSE_BYTES = Histogram(
 )
 
 COUNTERS = (
+    SHADOW,
     *(REQUESTS, TOKENS, REASONING, SERVER_TOOLS, USAGE_SOURCES, COST, UNPRICED, DECISIONS),
     *(REFUSALS, REDACTIONS, REDACT_BYTES, STOP_REASONS, STREAMS, UPSTREAM_RESPONSES),
     *(UPSTREAM_ERRORS, UNPARSED, RELOADS, JOURNAL_LOST, ENDS, DROPPED, RECORDS),

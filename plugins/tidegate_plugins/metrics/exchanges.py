@@ -6,7 +6,7 @@ the series its exchanges are counted in, so that counting is a handful of additi
 
 from dataclasses import dataclass
 
-from tidegate.record import ExchangeRecord, Inspection
+from tidegate.record import ExchangeRecord, Inspection, ShadowDifference
 from tidegate_plugins.metrics import catalogue
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.decisions import Decisions
@@ -47,6 +47,7 @@ class Exchanges:
         self._open = state.open
         self._open_streams = state.open_streams
         self._labels = Labels(state, config)
+        self._shadow = CounterSeries(state, catalogue.SHADOW)
         self._decisions = Decisions(state, self._labels)
         self._redacted = Redacted(state, self._labels, config)
         self._upstream = Upstream(state, self._labels)
@@ -81,6 +82,14 @@ class Exchanges:
         self._redacted.add(record)
         self._upstream.add(record, lane.model, lane.outcome)
         self._used.add(record, lane.model, lane.team)
+
+    def add_shadow(self, record: ShadowDifference) -> None:
+        """Count what the second configuration would have decided otherwise."""
+        live, candidate = record.live, record.candidate
+        if record.what in ("changed", "identity"):
+            live = candidate = "leaves"  # what differs there are values, too many for labels
+        rule = self._labels.rule
+        self._shadow.add((record.what, rule(live), rule(candidate)))
 
     def add_inspection(self, record: Inspection) -> None:
         """Count what policies found in an answer."""

@@ -9,6 +9,7 @@ from tidegate.record import (
     Intent,
     Record,
     SegmentStart,
+    ShadowDifference,
     Vitals,
     WriterEnd,
 )
@@ -43,6 +44,8 @@ class Projection:
                 self._exchanges.add(record)
             case Inspection():
                 self._exchanges.add_inspection(record)
+            case ShadowDifference():
+                self._exchanges.add_shadow(record)
             case Content():
                 pass  # never asked for
             case Intent():

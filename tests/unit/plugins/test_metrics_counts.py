@@ -29,6 +29,7 @@ from tidegate.record import (
     WriterEnd,
 )
 from tidegate.testing import make_inspection
+from tidegate.testing.records import make_shadow_difference
 from tidegate_plugins.metrics import plugin
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.observer import MetricsObserver
@@ -541,3 +542,18 @@ async def test_a_policy_has_no_more_series_than_a_label_has_values() -> None:
     many = [GaugeRecord("many", {"n": str(number)}, number) for number in range(9)]
     await feed(observer, vitals(policies=(report(*many),)))
     assert names(observer, "tidegate_many", "n") == {"0", "1", "2"}
+
+
+# a second configuration
+
+
+async def test_differences_of_the_second_configuration_are_counted(
+    metrics: MetricsObserver,
+) -> None:
+    refused = make_shadow_difference(exchange())
+    values = {"what": "changed", "live": "claude-a 500", "candidate": "claude-a 100"}
+    await feed(metrics, refused, refused, msgspec.structs.replace(refused, **values))
+    name = "tidegate_shadow_differences_total"
+    rule = {"live": "leaves", "candidate": "models:not_allowed"}
+    assert value(metrics, name, difference="refused", **rule) == 2
+    assert value(metrics, name, difference="changed", live="leaves", candidate="leaves") == 1
