@@ -155,6 +155,8 @@ class Shape(msgspec.Struct, frozen=True):
     tools: int = 0
     version: str | None = None
     betas: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    """Which of the headers were there that name an account: `anthropic-workspace-id`, …"""
     outline: dict[str, Any] = {}
     """The request as it came, without its content: `tidegate.wire.outline`."""
 

@@ -279,6 +279,9 @@ def _trace(exchange: Exchange) -> TraceRecord:
     return TraceRecord(trace.trace_id, trace.span_id, trace.parent_id or None, trace.flags)
 
 
+ACCOUNT_HEADERS = ("anthropic-workspace-id", "anthropic-user-profile-id")
+
+
 def _shape(course: Course) -> Shape:
     if course.admission is None:
         return Shape()
@@ -291,6 +294,7 @@ def _shape(course: Course) -> Shape:
         tools=view.tools,
         version=headers.get("anthropic-version"),
         betas=tuple(beta.strip() for beta in betas.split(",")) if betas else (),
+        headers=tuple(name for name in ACCOUNT_HEADERS if name in headers),
         outline=course.outline or _named(course.exchange.route),
     )
 

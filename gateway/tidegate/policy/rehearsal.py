@@ -157,7 +157,7 @@ class Rehearsal:
         if (
             leaves
             and admission.edits
-            and not still_says(body.raw, admission.request.view, exchange.route.kind)
+            and not still_says(body.raw, admission.request, exchange.route.kind)
         ):
             broken = refuse(500, "the edited request is not what was approved", "final_check")
             admission.refuse(broken.refuse, "gateway")

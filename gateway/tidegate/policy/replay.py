@@ -20,7 +20,7 @@ from tidegate.plugin import Stage
 from tidegate.policy.rehearsal import Given, Rehearsal, Trial
 from tidegate.record import ExchangeRecord, decode
 from tidegate.registry import Chosen
-from tidegate.wire.outline import restored
+from tidegate.wire.outline import HIDDEN, restored
 from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, Kind
 
 EXAMPLES = 3
@@ -225,6 +225,7 @@ def given_of(record: ExchangeRecord) -> Given | None:
     headers = [("anthropic-version", shape.version)] if shape.version else []
     if shape.betas:
         headers.append(("anthropic-beta", ", ".join(shape.betas)))
+    headers += [(name, HIDDEN) for name in shape.headers]
     if kind not in GOVERNED_BODIES:
         target = _TARGETS[kind] + str(shape.outline.get("model", ""))
         return Given(method="GET", target=target, headers=tuple(headers), principal=principal)

@@ -10,7 +10,6 @@ another configuration (messages-api sheet, sections 2.1, 2.3, 2.5).
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -38,12 +37,18 @@ def outline(document: Mapping[str, Any]) -> Json:
         keep = _KEPT.get(key)
         if keep is not None:
             found[key] = keep(value)
-        elif unknown < MAX_ITEMS:
+        elif value is not None and unknown < MAX_ITEMS:
             unknown += 1
             found[key if _KEY.fullmatch(key) else HIDDEN] = HIDDEN
     messages = document.get("messages")
     if type(messages) is list and (kept := _messages(messages)):
         found["messages"] = kept
+    system = document.get("system")
+    if type(system) is list or type(system) is dict:
+        blocks, nested = _Kept(), _Kept()
+        _blocks(system if type(system) is list else [system], blocks, nested)
+        if content := _together(blocks, nested):
+            found["system"] = content
     tools = document.get("tools")
     if type(tools) is list and (kept := _tools(tools)):
         found["tools"] = kept
@@ -71,17 +76,18 @@ def _padded(kept: Any, count: int, placeholder: Json) -> list[Json]:
     return items + [placeholder] * (count - len(items))
 
 
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?)(?:[/?#][!-~]*)?")  # fmt: skip
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,19}:)")
+
+
 def origin(url: object) -> str:
-    """Return scheme, host and port of an address: where it leads, not what it carries."""
-    try:
-        parts = urlsplit(url if type(url) is str else "")
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        port = f":{parts.port}" if parts.port is not None else ""
-    except ValueError:
-        return HIDDEN
-    if not host or not _WORD.fullmatch(host.strip("[]")):
-        return f"{parts.scheme}:" if parts.scheme else HIDDEN
-    return f"{parts.scheme}://{host}{port}"
+    """Return scheme, host and port of an address: where it leads, not what it carries.
+
+    One that two readers could take for different ones is left with its scheme only.
+    """
+    text = url if type(url) is str else ""
+    match = _URL.fullmatch(text) or _SCHEME.match(text)
+    return match[1].lower() if match is not None else HIDDEN
 
 
 # single values
@@ -165,6 +171,8 @@ _RUN = {
     "thinking": _THINKING,
     "output_config": _OUTPUT_CONFIG,
     "speed": _word,
+    "service_tier": _word,
+    "inference_geo": _word,
 }
 _TOOL = _table(
     type=_word,
@@ -174,7 +182,7 @@ _TOOL = _table(
     allowed_domains=_array(_word),
     blocked_domains=_array(_word),
 )
-_SOURCE = _table(type=_word, url=origin)
+_SOURCE = _table(type=_word, url=origin, file_id=_number)
 _SKILLS = _table(skills=_array(_table(type=_word, skill_id=_word, version=_word)))
 
 
@@ -190,8 +198,6 @@ _KEPT: dict[str, Keep] = {
     **_RUN,
     "stream": _number,
     "fallbacks": _array(_table(**_RUN, fallbacks=_array(_table(**_RUN)))),
-    "service_tier": _word,
-    "inference_geo": _word,
     "cache_control": _CACHE_CONTROL,
     "container": _container,
     "mcp_servers": _array(_table(type=_word, url=origin)),
@@ -218,47 +224,72 @@ def _tools(tools: list[Any]) -> list[Json]:
     return kept.items
 
 
-_PLAIN = ("thinking", "redacted_thinking")
-"""Like `text` and `tool_use`, they say nothing beyond the conversation itself."""
-
-
 def _messages(messages: list[Any]) -> list[Json]:
     """Return messages that stand for whatever is more than a conversation."""
-    kept, blocks = _Kept(), _Kept()
+    kept, blocks, nested = _Kept(), _Kept(), _Kept()
     for message in messages:
         if type(message) is not dict:
             continue
         content = message.get("content")
         if type(content) is list:
-            _blocks(content, blocks)
+            _blocks(content, blocks, nested)
+        elif type(content) is dict:
+            _blocks([content], blocks, nested)
         if "output_config" in message:
             config = _OUTPUT_CONFIG(message["output_config"])
             kept.add({"role": _word(message.get("role")), "content": [], "output_config": config})
-    if blocks.items:
-        kept.items.append({"role": "user", "content": blocks.items})
-    return kept.items
+    content = _together(blocks, nested)
+    return [*kept.items, {"role": "user", "content": content}] if content else kept.items
 
 
-def _blocks(content: list[Any], kept: _Kept) -> None:
-    """Keep each kind of block that is more than text, once."""
+def _together(blocks: _Kept, nested: _Kept) -> list[Json]:
+    """What was inside of blocks is again inside of one: not every policy looks there."""
+    if not nested.items:
+        return blocks.items
+    return [*blocks.items, {"type": "tool_result", "content": nested.items}]
+
+
+_PLAIN = frozenset(("text", "tool_use", "thinking", "redacted_thinking"))
+"""Nearly all blocks. They say nothing by being there; what else hides in one is not looked for."""
+
+
+def _blocks(content: list[Any], kept: _Kept, nested: _Kept) -> None:
+    """Keep each kind of block that is more than text, once; what is inside of one in `nested`."""
     for block in content:
         if type(block) is not dict:
             continue
         kind = block.get("type")
-        if kind == "text" or kind == "tool_use":  # noqa: PLR1714 - twice as fast, for nearly all
-            continue
-        if kind == "tool_result":
-            inner = block.get("content")
-            if type(inner) is list:
-                _blocks(inner, kept)
-            continue
-        if kind in _PLAIN:
-            continue
-        kept.add(_block(block))
-        source = block.get("source")
-        inner = source.get("content") if type(source) is dict else None
-        if type(inner) is list:
-            _blocks(inner, kept)
+        telling = "source" in block or "tool" in block or "tool_changes" in block
+        if not telling and type(kind) is str:
+            if kind in _PLAIN:
+                continue
+            if kind == "tool_result":
+                inner = block.get("content")
+                if type(inner) is list:
+                    _blocks(inner, nested, nested)
+                continue
+        if telling or kind is not None:
+            kept.add(_block(block))
+        _inside(block, nested)
+
+
+def _inside(block: Json, nested: _Kept) -> None:
+    for key, inner in block.items():
+        if key not in _LOOKED_AT:
+            _inner(inner, nested)
+    source = block.get("source")
+    if type(source) is dict:
+        _inner(source.get("content"), nested)
+
+
+def _inner(value: object, nested: _Kept) -> None:
+    if type(value) is list:
+        _blocks(value, nested, nested)
+    elif type(value) is dict:
+        _blocks([value], nested, nested)
+
+
+_LOOKED_AT = frozenset(("source", "tool", "tool_changes", "input"))
 
 
 def _block(block: Json) -> Json:
