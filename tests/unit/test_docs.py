@@ -28,6 +28,7 @@ DOCUMENTS = (
     "gateway/THREAT_MODEL.md",
     "plugins/README.md",
     "deploy/policy.md",
+    "deploy/README.md",
 )
 EXAMPLE = (ROOT / "deploy/tidegate.toml").read_text()
 PLUGINS = (ROOT / "plugins/README.md").read_text()

@@ -174,8 +174,8 @@ def _digest(config: RedactConfig) -> str:
 def cache_dir(config: RedactConfig, state_dir: Path) -> Path:
     """Return where compiled rules are kept: as configured, or in the user's cache.
 
-    The user's, as compiling takes seconds and every journal has the same rules; the state
-    directory where there is no such cache, as in a container.
+    The user's, as compiling takes seconds and every journal has the same rules, also if it can
+    only be read, as in an image that brings them; the state directory where there is none.
     """
     if config.cache_dir:
         return Path(config.cache_dir)
@@ -185,7 +185,7 @@ def cache_dir(config: RedactConfig, state_dir: Path) -> Path:
         shared = cache / "tidegate" / "redact-rules"
         if not own.exists():
             shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return shared if os.access(shared, os.W_OK) else own
+            return shared if os.access(shared, os.W_OK) or any(shared.iterdir()) else own
     except (OSError, RuntimeError):  # no home, or one that cannot be written
         return own
     return own
