@@ -29,6 +29,7 @@ DOCUMENTS = (
     "plugins/README.md",
     "deploy/policy.md",
     "deploy/README.md",
+    "deploy/example-org/README.md",
 )
 EXAMPLE = (ROOT / "deploy/tidegate.toml").read_text()
 PLUGINS = (ROOT / "plugins/README.md").read_text()
@@ -192,6 +193,19 @@ def test_the_sample_of_policy_tests_holds():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_organization_can_be_used_and_does_what_its_cases_say():
+    for command in (["check", "tidegate.toml"], ["policy", "test", "policy.toml"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "tidegate", *command],
+            cwd=ROOT / "deploy/example-org",
+            env=os.environ | ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_key_of_a_policy_test_is_described():

@@ -14,7 +14,7 @@ from tidegate.exchange import Principal
 from tidegate.policy.rehearsal import PEER, Given
 from tidegate.tables import Table, convert
 from tidegate.upstreams import SecretReference, read_secret
-from tidegate.wire.routes import WITH_BODY, resolve
+from tidegate.wire.routes import WITH_BODY, Kind, resolve
 
 TARGET = "/v1/messages"
 
@@ -221,7 +221,9 @@ def _body(
             return b""
     if isinstance(case.request, str):
         return case.request.encode()
-    document = {**defaults.request, **(case.request or {})}
+    # A batch is no Messages request: what requests have in common is not for it.
+    common = defaults.request if resolve("POST", case.target).kind is not Kind.BATCHES else {}
+    document = {**common, **(case.request or {})}
     if not document:
         message = "what is sent? Write `request`, `request_file` or [defaults.request]"
         problems.append(Problem(place, message))

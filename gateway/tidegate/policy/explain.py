@@ -74,7 +74,8 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain(trial: Trial, stages: dict[str, Stage], bytes_before: int) -> Explanation:
-    """Return the explanation of a trial; `stages` is where each plugin stands."""
+    """Return the explanation of a trial; `stages` is where each policy stands, in order."""
+    asked = {step.name: _step(step, stages, trial.decisions) for step in trial.steps}
     by, refusal = trial.refused_by, trial.refusal
     return Explanation(
         route=trial.exchange.route.kind.value,
@@ -84,12 +85,18 @@ def explain(trial: Trial, stages: dict[str, Stage], bytes_before: int) -> Explan
         refused_by=f"{by.plugin}:{by.rule}" if by is not None else "",
         status=refusal.status if refusal is not None else None,
         message=refusal.message if refusal is not None else "",
-        steps=tuple(_step(step, stages, trial.decisions) for step in trial.steps),
+        steps=tuple(asked.get(name) or _left_out(name, stage) for name, stage in stages.items()),
         headers=dict(trial.headers),
         bytes_before=bytes_before,
         bytes_after=len(trial.sent.raw) if trial.sent is not None else None,
         changes=tuple(_changes(trial)),
     )
+
+
+def _left_out(name: str, stage: Stage) -> StepShown:
+    known = stage is Stage.IDENTIFY
+    why = "who it is is given" if known else "it takes something, and is not asked here"
+    return StepShown(name, stage.name.lower(), NOT_EVALUATED, "enforce", "", "", 0, why)
 
 
 def _step(step: Step, stages: dict[str, Stage], records: Iterable[DecisionRecord]) -> StepShown:

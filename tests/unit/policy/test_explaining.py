@@ -99,6 +99,16 @@ def test_what_leaves_as_it_came_is_told(explain):
     assert text.splitlines()[-1] == "└─ leaves, byte for byte as it came"
 
 
+def test_who_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    quota = '[[plugins]]\nuse = "quota"\nconfig.limits = [{ name = "a", scope = "org", per = "day", requests = 1 }]'
+    (tmp_path / "tidegate.toml").write_text(quota)
+    (tmp_path / "body.json").write_bytes(body())
+    config = ["--config", str(tmp_path / "tidegate.toml"), "--request", str(tmp_path / "body.json")]
+
+    assert cli.main(["policy", "explain", "--as", "web", *config]) == 0
+    assert "it takes something, and is not asked here" in capsys.readouterr().out
+
+
 def test_heads_count_too(explain):
     _, text = explain(body(), "--header", "Content-Encoding: gzip")
 
