@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
+    "dashboards/README.md",
+    "deploy/runbook.md",
     "gateway/README.md",
     "gateway/THREAT_MODEL.md",
     "plugins/README.md",
