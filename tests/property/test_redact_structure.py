@@ -158,6 +158,17 @@ def test_the_memory_changes_nothing(body: Body) -> None:
     assert scanner(engine(), KEY, 0).scan(body.document, far) == first
 
 
+@given(st.lists(messages, min_size=6, max_size=18), st.integers(0, 17), messages)
+@settings(max_examples=40, deadline=None)
+def test_nor_does_that_of_whole_runs_of_messages(turns: list[Any], at: int, other: Any) -> None:
+    one = scanner(engine(), KEY, 1024)
+    far = Deadline(Never(), 10**12, 10)
+    changed = [*turns[:at], other, *turns[at + 1 :]]
+    for sent in (turns, turns, changed, [other, *turns], [*turns, other]):
+        document = {"system": "s", "messages": sent, "tools": [{"description": turns[0]}]}
+        assert one.scan(document, far) == scanner(engine(), KEY, 0).scan(document, far)
+
+
 @given(st.lists(messages, min_size=1, max_size=6), texts)
 @settings(max_examples=80, deadline=None)
 def test_a_growing_conversation_keeps_what_was_sent(turns: list[Any], system: str) -> None:

@@ -197,7 +197,7 @@ def scanner(engine: Engine, key: bytes, memo_entries: int) -> Scanner:
     def cover(label: str, secret: bytes) -> bytes:
         return placeholder(label, digest(key, secret))
 
-    return Scanner(engine, cover, Memo(memo_entries))
+    return Scanner(engine, cover, Memo(memo_entries), Memo(memo_entries // 8))
 
 
 def check_names(config: RedactConfig, groups: dict[str, str], engine: Kingfisher) -> None:

@@ -7,8 +7,8 @@ V = TypeVar("V")
 
 
 def digest(data: bytes, context: bytes = b"") -> bytes:
-    """Return the name under which a string, in its context, is remembered."""
-    hasher = hashlib.blake2b(b"%d:%b" % (len(context), context), digest_size=16)
+    """Return the name under which something, in its context, is remembered."""
+    hasher = hashlib.sha256(b"%d:%b" % (len(context), context), usedforsecurity=False)
     hasher.update(data)
     return hasher.digest()
 

@@ -1,8 +1,9 @@
 """A whole body: every string searched, what was seen before remembered, all in time."""
 
-from collections.abc import Callable
+import marshal
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 from tidegate.clock import Clock
@@ -11,13 +12,14 @@ from tidegate_plugins.redact.memo import Memo, digest
 from tidegate_plugins.redact.search import (
     LONGEST_IN_CONTEXT,
     Cover,
+    Look,
     Secret,
     context,
     dull,
     looker,
     search,
 )
-from tidegate_plugins.redact.walk import Kind, Leaf, Path, Place, visit
+from tidegate_plugins.redact.walk import Kind, Leaf, Part, Path, Place, parts
 
 
 class Hit(NamedTuple):
@@ -51,6 +53,17 @@ class Deadline:
 LEAVES_A_LOOK = 1024
 """How many strings are passed between two looks at the clock."""
 
+Found = tuple[tuple[int, tuple[Secret, ...]], ...]
+"""The secrets of a part, by the number of the string among those worth a search."""
+
+
+class _Opened(NamedTuple):
+    """A part whose strings are needed, and what is known of it."""
+
+    name: bytes
+    leaves: list[Leaf]
+    found: Found | None
+
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
@@ -59,6 +72,9 @@ class Scanner:
     engine: Engine
     cover: Cover
     memo: Memo[tuple[Secret, ...]]
+    """By string: an answer's are those of the next request, a message may change around them."""
+    parts: Memo[Found]
+    """By part: what is sent again costs one digest."""
 
     def scan(self, document: dict[str, Any], deadline: Deadline, kind: Kind = "body") -> list[Hit]:
         """Return every secret of a document, in document order.
@@ -66,30 +82,82 @@ class Scanner:
         Raises:
             EngineTimeout: it took too long; nothing is known.
         """
-        look = looker(self.engine, deadline.left)
+        opened = self._opened(document, deadline, kind)
+        asked = [leaf for part in opened if part.found is None for leaf in part.leaves]
+        searched = iter(self._searched(asked, deadline))
         hits: list[Hit] = []
-        for leaf in _worth(document, deadline, kind):
-            deadline.left()
-            data = leaf.text.encode("utf-8", "surrogatepass")
-            key = context(leaf.key) if leaf.key and len(data) <= LONGEST_IN_CONTEXT else b""
-            found = self._remembered(
-                data, key, lambda data, key: search(data, key, look, self.cover)
-            )
-            hits += [Hit(leaf, secret, data[secret.start : secret.end]) for secret in found]
+        for name, leaves, known in opened:
+            new = _found(islice(searched, len(leaves))) if known is None else known
+            if name and known is None:
+                self.parts.put(name, new)
+            hits += [hit for at, secrets in new for hit in _hits(leaves[at], secrets)]
         return hits
 
-    def _remembered(
-        self, data: bytes, key: bytes, find: Callable[[bytes, bytes], tuple[Secret, ...]]
-    ) -> tuple[Secret, ...]:
-        name = digest(data, key)
+    def _opened(self, document: dict[str, Any], deadline: Deadline, kind: Kind) -> list[_Opened]:
+        """Return the parts that are new, or are known to hold something."""
+        opened = []
+        for part in parts(document, kind):
+            deadline.left()
+            name = _name(part)
+            found = self.parts.get(name) if name else None
+            if found != ():
+                opened.append(_Opened(name, _worth(part, deadline), found))
+        return opened
+
+    def _searched(self, leaves: list[Leaf], deadline: Deadline) -> list[tuple[Secret, ...]]:
+        """Return the secrets of each string.
+
+        The engine comes last and is not interrupted: its tables push all else out of the caches.
+        """
+        asked = [_asked(leaf, deadline) for leaf in leaves]
+        look = looker(self.engine, deadline.left)
+        found: dict[bytes, tuple[Secret, ...]] = {}
+        for name, data, key in asked:
+            deadline.left()
+            if name not in found:
+                found[name] = self._remembered(name, data, key, look)
+        return [found[name] for name, _, _ in asked]
+
+    def _remembered(self, name: bytes, data: bytes, key: bytes, look: Look) -> tuple[Secret, ...]:
         found = self.memo.get(name)
         if found is None:
-            found = find(data, key)
+            found = search(data, key, look, self.cover)
             self.memo.put(name, found)
         return found
 
 
-def _worth(document: dict[str, Any], deadline: Deadline, kind: Kind) -> list[Leaf]:
+def _found(searched: Iterable[tuple[Secret, ...]]) -> Found:
+    return tuple((at, secrets) for at, secrets in enumerate(searched) if secrets)
+
+
+def _asked(leaf: Leaf, deadline: Deadline) -> tuple[bytes, bytes, bytes]:
+    """Return the name under which a string is remembered, its bytes, and its key."""
+    deadline.left()
+    data = leaf.text.encode("utf-8", "surrogatepass")
+    key = context(leaf.key) if leaf.key and len(data) <= LONGEST_IN_CONTEXT else b""
+    return digest(data, key), data, key
+
+
+def _name(part: Part) -> bytes:
+    """Return the name under which a part is remembered, empty if it is not."""
+    if not part.lasting:
+        return b""
+    try:
+        return digest(marshal.dumps(part.nodes, _PLAIN), part.rule.encode())
+    except ValueError:  # what no JSON text holds
+        return b""
+
+
+_PLAIN = 2
+"""The version of the format in which equal values are equal bytes."""
+
+
+def _hits(leaf: Leaf, secrets: tuple[Secret, ...]) -> list[Hit]:
+    data = leaf.text.encode("utf-8", "surrogatepass")
+    return [Hit(leaf, secret, data[secret.start : secret.end]) for secret in secrets]
+
+
+def _worth(part: Part, deadline: Deadline) -> list[Leaf]:
     """Return the strings that may hold something: of a million short words, none."""
     found: list[Leaf] = []
     seen = count()
@@ -100,5 +168,5 @@ def _worth(document: dict[str, Any], deadline: Deadline, kind: Kind) -> list[Lea
         if not dull(text, named=bool(key)):
             found.append(Leaf(text, key, place, path))
 
-    visit(document, add, kind)
+    part.visit(add)
     return found

@@ -6,7 +6,7 @@ is therefore searched and redacted from the first day on.
 """
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Union
 
 from tidegate.wire.body import escape
@@ -136,6 +136,8 @@ WRITTEN_UPSTREAM = frozenset({
 ATTRIBUTION = "x-anthropic-billing-header:"
 """How Claude Code's first system block begins. It must arrive as it is."""
 LONGEST_NAME = 80
+RUN = 8
+"""Messages that are remembered together, when they are that many."""
 SHORTEST_KEY = 16
 """Shorter object keys hold no secret."""
 
@@ -149,7 +151,62 @@ def leaves(document: dict[str, Any]) -> list[Leaf]:
 
 def visit(document: dict[str, Any], add: Add, kind: Kind = "body") -> None:
     """Call `add` for each string to search, with what makes a leaf, in document order."""
-    _walk(document, kind, None, "", signed=kind == "answer", add=add)
+    for part in parts(document, kind):
+        part.visit(add)
+
+
+class Part(NamedTuple):
+    """Some values of a document, which can be searched alone."""
+
+    nodes: list[Any]
+    rule: str
+    paths: list[Path]
+    signed: bool = False
+    lasting: bool = False
+    """Whether later requests of the conversation bring the same: then it pays to remember it."""
+
+    def visit(self, add: Add) -> None:
+        """Call `add` for each string to search, in document order."""
+        for node, path in zip(self.nodes, self.paths, strict=True):
+            _walk(node, self.rule, path, "", signed=self.signed, add=add)
+
+
+_MESSAGES: Path = (None, "messages")
+
+
+def parts(document: dict[str, Any], kind: Kind = "body") -> Iterator[Part]:
+    """Yield the parts of a document, in its order: runs of messages, and what is around them."""
+    messages = document.get("messages")
+    if kind != "body" or type(messages) is not list or _short(document, messages):
+        yield Part([document], kind, [None], signed=kind == "answer")
+        return
+    keys = list(document)
+    at = keys.index("messages")
+    yield _fields(document, keys[:at])
+    for first in range(0, len(messages), RUN):
+        run = messages[first : first + RUN]
+        paths: list[Path] = [(_MESSAGES, first + i) for i in range(len(run))]
+        yield Part(run, "message", paths, lasting=len(run) == RUN and not any(map(_media, run)))
+    yield _fields(document, keys[at + 1 :])
+
+
+def _short(document: dict[str, Any], messages: list[Any]) -> bool:
+    return len(messages) < RUN and "tools" not in document
+
+
+def _fields(document: dict[str, Any], keys: list[str]) -> Part:
+    return Part([{key: document[key] for key in keys}], "body", [None], lasting="tools" in keys)
+
+
+_MEDIA = ("image", "document")
+
+
+def _media(node: Any) -> bool:
+    """Whether there is an image or a document in the content: costly to read, little to search."""
+    content = node.get("content") if type(node) is dict else None
+    return type(content) is list and any(
+        type(block) is dict and (block.get("type") in _MEDIA or _media(block)) for block in content
+    )
 
 
 def pointer(path: Path, names: Mapping[str, str] | None = None) -> str:

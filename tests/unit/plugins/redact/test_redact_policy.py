@@ -214,6 +214,29 @@ async def test_the_memory_changes_nothing_and_holds_no_secret() -> None:
     assert await one.admit(EXCHANGE, body) == await one.admit(EXCHANGE, body)
     assert len(one.scanner.memo) > 0
     assert TOKEN not in repr(one.scanner.memo.__dict__)
+    assert TOKEN not in repr(one.scanner.parts.__dict__)
+
+
+async def test_what_was_sent_before_is_not_even_walked_through() -> None:
+    one = policy()
+    turns = [f"turn {i} of the conversation: x={i}" for i in range(21)]
+    await one.admit(EXCHANGE, request(dumps(conversation(*turns))))
+    await one.admit(EXCHANGE, request(dumps(conversation(*turns, TOKEN))))
+    assert len(one.scanner.parts) == 2
+    assert len(one.scanner.memo) == 22
+
+
+@pytest.mark.parametrize("at", range(12))
+async def test_a_secret_in_a_run_of_messages_is_replaced_where_it_stands(at: int) -> None:
+    turns: list[Any] = [f"turn {i}" for i in range(12)]
+    turns[at] = [{"type": "text", "text": f"it is {TOKEN}"}]
+    one = policy()
+    body = request(dumps(conversation(*turns)))
+    for _ in range(2):
+        decision = await one.admit(EXCHANGE, body)
+        assert isinstance(decision, Admit)
+        places = [edit.pointer for edit in decision.edits] + [n.pointer for n in decision.notes]
+        assert places == [f"/messages/{at}/content/0/text"]
 
 
 @pytest.mark.parametrize("pii", [(), ("card",)])
