@@ -1,6 +1,6 @@
 """Contexts to put generated secrets into, other than the generator's own.
 
-Each third was written before the rules had been measured in it; what was missed has since been
+Each part was written before the rules had been measured in it; what was missed has since been
 looked at, so they are no measure of contexts that nobody has thought of.
 
 `{N}` is the secret's name as an environment variable, `{n}` in snake case, `{k}` in kebab
@@ -80,6 +80,13 @@ CONTEXTS = (
  "The {n} was leaked: {V}\n", "- `{N}`: `{V}`\n", "cfg.Set(\"{d}\", \"{V}\")\n", "{n}:{V}\n", "<key>{C}</key>\n<string>{V}</string>\n",
  "patch: [{{\"op\":\"add\",\"path\":\"/data/{n}\",\"value\":\"{V}\"}}]\n", "SELECT set_config('app.{n}', '{V}', false);\n",
  "\\\"{c}\\\": \\\"{V}\\\"", "+ {n} = \"{V}\"\n", "buildConfigField \"String\", \"{N}\", '\"{V}\"'\n", "app: {{ {c}: {V} }}\n",
+ "sql: ALTER SYSTEM SET app.{n} = '{V}';\n", "{{% set {n} = \"{V}\" %}}\n", "<entry key=\"{d}\">{V}</entry>\n",
+ "<setting name=\"{C}\"><value>{V}</value></setting>\n", "{C} := \"{V}\"\n", "static let {c} = \"{V}\"\n",
+ "  '{n}': r'{V}',\n", "vault kv put secret/app {n}={V}\n", "$config->{c} = '{V}';\n", "(def {k} \"{V}\")\n",
+ "{N}: {V} # from the safe\n", "{n}=\"{V}\", region=\"eu\"\n", "[{N}] {V}\n", "{c}({V})\n",
+ "error: invalid {n} \"{V}\" (401)\n", "--set-string auth.{c}={V} \\\n", "user pasted {n} -> {V}\n",
+ "*{n}*: `{V}`\n", "\"{N}\" = \"{V}\"\n", "Cookie: {n}={V}; theme=dark\n", "x-{k}:{V}\r\n", "{N}\t{V}\n",
+ "{{\"type\":\"secret\",\"{c}\":[\"{J}\"]}}\n", "new Client {{ {C} = \"{V}\" }}\n",
 )  # fmt: skip
 
 
