@@ -1,6 +1,7 @@
 """The plugin as the gateway calls it: decisions, places, time."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ from tidegate.exchange import ANONYMOUS, Request
 from tidegate.plugin import ADMIT, Admit, Note, Policy, Refuse
 from tidegate.wire.body import EMPTY
 from tidegate.wire.messages import EMPTY_VIEW
-from tidegate_plugins.redact import plugin
+from tidegate_plugins.redact import cache_dir, plugin
 from tidegate_plugins.redact.config import Allow, Key, RedactConfig, Team
 from tidegate_plugins.redact.engine import EngineTimeout, Finding
 from tidegate_plugins.redact.placeholder import digest
@@ -277,6 +278,20 @@ async def test_wrong_names_are_refused_at_start(config: RedactConfig, tmp_path: 
 def config_with_cache(config: RedactConfig) -> RedactConfig:
     fields = {name: getattr(config, name) for name in config.__struct_fields__}
     return RedactConfig(**{**fields, "cache_dir": str(rules_dir())})
+
+
+@pytest.mark.parametrize("brought", [True, False])
+def test_a_cache_that_can_only_be_read_is_used_if_it_holds_rules(
+    brought: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, state = tmp_path / "tidegate/redact-rules", tmp_path / "state"
+    shared.mkdir(parents=True)
+    if brought:
+        (shared / "0.vscdb").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # Root, who may run this, can write anywhere.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert cache_dir(RedactConfig(), state) == (shared if brought else state / "redact-rules")
 
 
 async def test_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
