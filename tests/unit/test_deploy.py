@@ -31,10 +31,8 @@ AFTERWARDS_S = 2 * LINGER_S
 """What workers and then observers may take beyond the drain."""
 
 
-brought = pytest.mark.skipif(
-    not (ROOT / "dashboards/prometheus").exists() or not (ROOT / "dashboards/grafana").exists(),
-    reason="there are no dashboards or rules yet",
-)
+RULES = list((ROOT / "dashboards/prometheus").glob("*.rules.yml"))
+brought = pytest.mark.skipif(not RULES, reason="there are no rules yet")
 
 
 # compose
@@ -100,7 +98,6 @@ def test_compose_publishes_ports_that_are_listened_on_to_this_machine_only():
             assert int(inside) in listening()[name]
 
 
-@brought
 def test_compose_mounts_what_is_there_and_what_is_declared():
     for service in SERVICES.values():
         for mount in service.get("volumes", ()):
@@ -271,7 +268,7 @@ def test_the_configuration_of_the_chart_is_one():
 
 @brought
 def test_the_chart_brings_the_dashboards_and_rules():
-    for name, there in {"dashboards": "*.json", "rules": "*.yml"}.items():
+    for name, there in {"dashboards": "*.json", "rules": "*.rules.yml"}.items():
         assert list((CHART / "files" / name).glob(there))
 
 
@@ -292,7 +289,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     values = tmp_path_factory.mktemp("helm") / "values.json"
     values.write_text(json.dumps(EVERYTHING))
     run(helm, "lint", "--strict", str(CHART), "--values", str(values))
-    made = run(helm, "template", "gate", str(CHART), "--values", str(values)).stdout
+    known = ("--kube-version", "1.31.0")  # what a helm built from source assumes is older
+    made = run(helm, "template", "gate", str(CHART), *known, "--values", str(values)).stdout
     return [each for each in yaml.safe_load_all(made) if each]
 
 
@@ -300,6 +298,7 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [each for each in objects if each["kind"] == kind]
 
 
+@brought
 def test_helm_makes_every_kind(objects: list[dict[str, Any]]):
     assert {each["kind"] for each in objects} == {
         "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy",
@@ -322,7 +321,7 @@ def test_the_dashboards_and_rules_arrive_unchanged(objects: list[dict[str, Any]]
     for path in (ROOT / "dashboards/grafana").glob("*.json"):
         assert json.loads(data[path.name]) == json.loads(path.read_text())
     groups = [each["spec"]["groups"] for each in of_kind(objects, "PrometheusRule")]
-    files = sorted((ROOT / "dashboards/prometheus").glob("*.yml"))
+    files = sorted((ROOT / "dashboards/prometheus").glob("*.rules.yml"))
     assert groups == [yaml.safe_load(path.read_text())["groups"] for path in files]
 
 
