@@ -116,9 +116,16 @@ def listing(found: list[Package], licences: Mapping[str, str]) -> str:
 
 
 def licences_of(found: list[Package], written: Mapping[str, Any]) -> dict[str, str]:
-    """Return the licence of each package: of what is installed, else what was written before."""
+    """Return the licence of each package: of what is installed, else what was written before.
+
+    Raises:
+        SystemExit: a package is neither installed nor written down.
+    """
     before = {c["name"]: c["licenses"][0]["expression"] for c in written.get("components", ())}
-    return {p.name: licence(p.name) or before[p.name] for p in found}
+    stated = {p.name: licence(p.name) or before.get(p.name, "") for p in found}
+    if missing := [name for name, text in stated.items() if not text]:
+        raise SystemExit(f"install {', '.join(missing)}: nothing tells the licence otherwise")
+    return stated
 
 
 def main() -> None:
