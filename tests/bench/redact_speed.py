@@ -4,18 +4,21 @@
 
 Bodies are conversations full of tool results, which hold files of the directory (the
 installed packages unless given). `cold`: nothing remembered; `warm`: seen before. CPU time of
-the thread, the least of some runs, so that other work on the machine counts little. Then: how
-late a timer of the event loop is while a body of 10 MB is searched in a thread. Needs orjson.
+the thread, the least of some runs, so that other work on the machine counts little. Then: what
+it saves to remember runs of messages beside strings, the two in turn; how late a timer of the
+event loop is while a body of 10 MB is searched in a thread. Needs orjson.
 """
 
 import asyncio
 import functools
+import math
 import random
 import statistics
 import sys
 import sysconfig
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,6 +28,7 @@ import orjson
 from redacting import EXCHANGE, KEY, dumps, engine, github, policy, request
 from tidegate.clock import SystemClock
 from tidegate_plugins.redact import scanner
+from tidegate_plugins.redact.memo import Memo
 from tidegate_plugins.redact.scan import Deadline
 from tidegate_plugins.redact.verdict import decide
 
@@ -79,6 +83,22 @@ def least_ms(work: Callable[[], object], times: int) -> float:
     return min(taken) * 1e3
 
 
+def print_runs(folder: str) -> None:
+    """What a body seen before takes when strings are remembered, and when runs of messages are."""
+    for size, times in SIZES[:3]:
+        document = request(conversation(folder, size, 0)).body.document
+        by_run = scanner(engine(), KEY, 131_072)
+        by_string = replace(by_run, parts=Memo(0))
+        least = [math.inf, math.inf]
+        for one in (by_string, by_run) * (times + 1):
+            is_run = one is by_run
+            least[is_run] = min(
+                least[is_run],
+                least_ms(lambda one=one, document=document: one.scan(document, FAR), 1),
+            )
+        print(f"{size:>10} warm by string {least[0]:.3f} ms, by run of messages {least[1]:.3f} ms")
+
+
 async def lateness_ms(folder: str, times: int = 5) -> list[float]:
     """How late a timer of 1 ms is, again and again, while 10 MB that are new are searched."""
     late: list[float] = []
@@ -119,6 +139,7 @@ def main() -> None:
             )
             print(f"{len(body.raw):>10} {secrets:>7} {decode:>10.3f} {cold:>8.2f} {cold / decode:>9.1f} {warm:>8.2f} {warm / decode:>9.1f}")  # fmt: skip
 
+    print_runs(folder)
     cuts = statistics.quantiles(late, n=100)
     print(
         f"timers while 10 MB are searched: median {cuts[49]:.2f} ms late, p99 {cuts[98]:.2f} ms, worst {max(late):.1f} ms"
