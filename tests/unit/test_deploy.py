@@ -31,10 +31,6 @@ AFTERWARDS_S = 2 * LINGER_S
 """What workers and then observers may take beyond the drain."""
 
 
-RULES = list((ROOT / "dashboards/prometheus").glob("*.rules.yml"))
-brought = pytest.mark.skipif(not RULES, reason="there are no rules yet")
-
-
 # compose
 
 
@@ -266,7 +262,6 @@ def test_the_configuration_of_the_chart_is_one():
     assert {plugin.use for plugin in config.plugins} >= {"identify", "redact", "metrics"}
 
 
-@brought
 def test_the_chart_brings_the_dashboards_and_rules():
     for name, there in {"dashboards": "*.json", "rules": "*.rules.yml"}.items():
         assert list((CHART / "files" / name).glob(there))
@@ -298,7 +293,6 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [each for each in objects if each["kind"] == kind]
 
 
-@brought
 def test_helm_makes_every_kind(objects: list[dict[str, Any]]):
     assert {each["kind"] for each in objects} == {
         "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy",
@@ -315,7 +309,6 @@ def test_a_pod_may_drain_before_it_is_killed(objects: list[dict[str, Any]]):
     assert pod["terminationGracePeriodSeconds"] >= slept_s + drain_s + AFTERWARDS_S
 
 
-@brought
 def test_the_dashboards_and_rules_arrive_unchanged(objects: list[dict[str, Any]]):
     data = {k: v for each in of_kind(objects, "ConfigMap") for k, v in each["data"].items()}
     for path in (ROOT / "dashboards/grafana").glob("*.json"):
