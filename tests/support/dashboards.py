@@ -16,7 +16,7 @@ BOARDS = sorted((ROOT / "dashboards/grafana").glob("*.json"))
 RULES = sorted((ROOT / "dashboards/prometheus").glob("*.rules.yml"))
 
 VARIABLES = {
-    "$__rate_interval": "1m",
+    "$__rate_interval": "5m",
     "$__range": "1h",
     "$__interval": "30s",
     "$environment": ".*",
