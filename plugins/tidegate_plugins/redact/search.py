@@ -62,7 +62,9 @@ def search(data: bytes, key: bytes, look: Look, cover: Cover) -> tuple[Secret, .
 
 
 def _round(data: bytes, key: bytes, look: Look) -> list[Secret]:
-    findings = [*_with_key(data, key, look), *_through_escapes(data, look)]
+    findings = [*_with_key(data, key, look)]
+    if b"\\" in data:
+        findings += _through_escapes(data, look)
     if not findings:
         return []
     gone = holes(data)
@@ -73,9 +75,9 @@ def _round(data: bytes, key: bytes, look: Look) -> list[Secret]:
     ]
 
 
-def _with_key(data: bytes, key: bytes, look: Look) -> list[Finding]:
+def _with_key(data: bytes, key: bytes, look: Look) -> Iterable[Finding]:
     if not key or len(data) > LONGEST_IN_CONTEXT:
-        return list(_windows(data, look))
+        return _windows(data, look)
     before = len(key) + 2
     found = _windows(key + b'="' + data + b'"', look)
     inside = [
@@ -85,10 +87,13 @@ def _with_key(data: bytes, key: bytes, look: Look) -> list[Finding]:
     return [finding for finding in inside if finding.start < finding.end]
 
 
-def _windows(data: bytes, look: Look) -> Iterator[Finding]:
+def _windows(data: bytes, look: Look) -> Iterable[Finding]:
     """Look at long strings piece by piece: that bounds what a rule can cost."""
-    for at in _cuts(len(data)):
-        yield from _shifted(look(data[at : at + WINDOW]), at)
+    if len(data) <= WINDOW:
+        return look(data)
+    return chain.from_iterable(
+        _shifted(look(data[at : at + WINDOW]), at) for at in _cuts(len(data))
+    )
 
 
 def _cuts(size: int) -> Iterator[int]:
@@ -104,8 +109,6 @@ def _shifted(findings: Iterable[Finding], at: int) -> Iterator[Finding]:
 
 
 def _through_escapes(data: bytes, look: Look) -> Iterator[Finding]:
-    if b"\\" not in data:
-        return
     for at in _cuts(len(data)):
         yield from _shifted(_unescaped(data[at : at + WINDOW], look), at)
 
