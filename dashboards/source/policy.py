@@ -16,6 +16,7 @@ EVASION = (
 """Requests that could be read in two ways, or bring what no client of the API sends."""
 BROKEN = 'verdict=~"error|timeout"'
 OPEN = 'mode="admit"'
+DIFFERENCES = "tidegate_shadow_differences_total"
 SHADOW = 'mode="shadow", verdict!~"admit|not_evaluated|inspect"'
 
 
@@ -210,6 +211,21 @@ def _shadow() -> Row:
                     "Times",
                     f"sort_desc({increase(DECISIONS, SHADOW, by='plugin, rule, verdict, phase')})",
                     "short",
+                ),
+            ),
+            lines(
+                "Second configuration, differences",
+                "Each second: exchanges that the configuration of [shadow] would have decided otherwise.",
+                "ops",
+                Query(rate(DIFFERENCES, by="difference"), "{{difference}}"),
+                stacked=True,
+                span=12,
+            ),
+            table(
+                "Second configuration, by plugin",
+                "In this time range: who refuses under the live one, and who would; leaves if nobody does.",
+                Column(
+                    "Exchanges", increase(DIFFERENCES, by="difference, live, candidate"), "short"
                 ),
             ),
         ],

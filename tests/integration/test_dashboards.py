@@ -81,6 +81,7 @@ EMPTY = (
     "Remaining",
     "Limits",
     "Last reload",
+    "Second configuration",
     "annotation",
 )
 """Beginnings of what has nothing to show after a minute of such traffic."""
