@@ -87,6 +87,12 @@ CONTEXTS = (
  "error: invalid {n} \"{V}\" (401)\n", "--set-string auth.{c}={V} \\\n", "user pasted {n} -> {V}\n",
  "*{n}*: `{V}`\n", "\"{N}\" = \"{V}\"\n", "Cookie: {n}={V}; theme=dark\n", "x-{k}:{V}\r\n", "{N}\t{V}\n",
  "{{\"type\":\"secret\",\"{c}\":[\"{J}\"]}}\n", "new Client {{ {C} = \"{V}\" }}\n",
+ "my %cfg = ({n} => '{V}');\n", "let {c}: Secret<String> = Secret::new(\"{V}\".into());\n", "{n}: !vault \"{V}\"\n",
+ "set_secret(\"{N}\", value=\"{V}\")\n", "the new {n} (rotated today) is {V}\n", "| `{n}` | string | `{V}` |\n",
+ "options.{C} = @\"{V}\";\n", "docker build --build-arg {N}={V} .\n", "{N} = <<EOT\n{V}\nEOT\n", "<{k} value=\"{V}\"/>\n",
+ "  {c} = '{V}'  # noqa\n", "GET /cb?state=x&{c}={V} HTTP/1.1\n", "{n} {V}\n", "if {c} != \"{V}\" {{ return }}\n",
+ "{{:{n}, \"{V}\"}}\n", "puts {c}: {V}\n", "{N}=${{{N}:-{V}}}\n", "got {n}=[{V}] from vault\n",
+ "X-{k} = {V}\n", "echo {V} > /run/secrets/{n}\n",
 )  # fmt: skip
 
 

@@ -6,9 +6,8 @@
 
 `recall` runs a generator of labelled secrets (JSON lines with `rule`, `text`, `expect` and
 `secret`); a secret counts as found if nothing of it is left. `heldout` puts the generator's
-secrets into the contexts of `redact_contexts.py`, which the rules were not written for, and
-`--rewrite` prints a table of both for the README. `clean` searches every text
-file as one string: each thing found is a false positive until someone has looked at it,
+secrets into the contexts of `redact_contexts.py`. Both print a table of all types. `clean`
+searches every text file as one string: each thing found is a false positive until someone has looked at it,
 so they are listed (`--show N`) with the value cut.
 """
 
@@ -113,13 +112,20 @@ def recall(rows: Rows, generator: str, seeds: list[str], show: int) -> None:
     print(
         f"recall {found.total() / total.total():.4f} of {total.total()} in {len(total)} types; look-alikes touched: {wrong}"
     )
-    for kind in sorted(total, key=lambda kind: found[kind] / total[kind]):
-        if found[kind] < total[kind]:
-            print(f"  {found[kind] / total[kind]:.3f}  {kind}")
+    print(table(total, found))
     print(
         "\n".join(f"  {count:4} missed in {context}" for context, count in contexts.most_common())
     )
     print("\n".join(missed[:show]))
+
+
+def table(total: Counter[str], found: Counter[str]) -> str:
+    """Return all types as rows of a table in Markdown, those of one figure together."""
+    shares: dict[str, list[str]] = {}
+    for kind in sorted(total):
+        shares.setdefault(f"{found[kind] / total[kind]:.3f}", []).append(kind)
+    rows = [f"| {share} | {', '.join(shares[share])} |" for share in sorted(shares)]
+    return "\n".join(("| found | types |", "|---|---|", *rows))
 
 
 def texts(folders: list[str]) -> Iterator[tuple[Path, bytes]]:
