@@ -92,6 +92,7 @@ def test_sample_records_are_what_a_journal_can_hold():
         "Intent",
         "ExchangeRecord",
         "Inspection",
+        "ShadowDifference",
         "Vitals",
         "WriterEnd",
     }
