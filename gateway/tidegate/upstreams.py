@@ -49,7 +49,8 @@ class Upstream(Table, frozen=True):
     """How numbers in a stream are meant: the last counts, or they add up."""
     connect_timeout_s: float = 5
     first_byte_timeout_s: float = 600
-    idle_timeout_s: float = 300
+    idle_timeout_s: float = 280
+    """Below the five minutes after which Claude Code gives a silent stream up."""
     keep_alive_s: float = 30
     """How long an idle connection is kept; less than upstreams and load balancers keep theirs."""
     proxy: str | None = None

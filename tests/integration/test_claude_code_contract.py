@@ -147,7 +147,9 @@ async def test_c4_probes_are_answered_here_without_a_key(tmp_path: Path, target:
     assert (status, asked) == (200, 0)
 
 
-@pytest.mark.parametrize("credential", [X_API_KEY, BEARER, X_API_KEY + BEARER])
+@pytest.mark.parametrize(
+    "credential", [X_API_KEY, BEARER, X_API_KEY + BEARER], ids=["x-api-key", "bearer", "both"]
+)
 async def test_c5_either_credential_or_both_alike(tmp_path: Path, credential: bytes) -> None:
     heard = await arrived(tmp_path, post(body(), headers=credential))
 

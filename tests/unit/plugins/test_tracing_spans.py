@@ -26,6 +26,7 @@ from tidegate_plugins.tracing.spans import SpanBuilder
 
 SECOND = 1_000_000_000
 NEWER_THAN_THE_PACKAGE = {
+    "gen_ai.client.inference.operation.details",  # an event: the package names attributes only
     "gen_ai.conversation.compacted",
     "gen_ai.request.reasoning.level",
     "gen_ai.usage.cache_write.input_tokens",
