@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from observed import exchange, host, intent, refusal, vitals
 from tidegate.record import ModelRecord, PrincipalRecord, Usage
+from tidegate.testing.records import make_shadow_difference
 from tidegate_plugins.metrics import catalogue, plugin
 from tidegate_plugins.metrics.config import MetricsConfig
 from tidegate_plugins.metrics.observer import MetricsObserver
@@ -37,6 +38,7 @@ async def busy() -> MetricsObserver:
             refusal(3),
             intent(4),
             exchange(5, usage=Usage(web_search_requests=1), model=unpriced),
+            make_shadow_difference(exchange(6)),
         ):
             await observer.on_record(record)
         assert isinstance(observer, MetricsObserver)

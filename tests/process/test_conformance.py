@@ -101,7 +101,7 @@ async def test_a_careless_gateway_is_found_out():
         "pairs", "body-bytes", "trace", "discovery", "error-status", "error-bytes", "error-headers",
         "no-retries", "own-errors", "answer-headers", "stream-prompt", "stream-bytes",
     }  # fmt: skip
-    assert {"query", "attribution", "large-body", "probe"} <= {
+    assert {"query", "attribution", "probe"} <= {
         name for name, result in results.items() if result == "pass"
     }
 

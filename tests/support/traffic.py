@@ -160,10 +160,12 @@ class Load:
 
 
 @asynccontextmanager
-async def load(port: int, clients: int = 4, pause_s: float = 0.002) -> AsyncGenerator[Load, None]:
-    """Ask in turn for a message and for the half of a stream, as long as the context lasts."""
+async def load(
+    port: int, clients: int = 4, pause_s: float = 0.002, *, leave: bool = True
+) -> AsyncGenerator[Load, None]:
+    """Ask in turn for messages and a stream, of which they take only half if they `leave`."""
     seen = Load()
-    tasks = [asyncio.create_task(_client(port, seen, pause_s)) for _ in range(clients)]
+    tasks = [asyncio.create_task(_client(port, seen, pause_s, leave)) for _ in range(clients)]
     try:
         yield seen
     finally:
@@ -172,17 +174,17 @@ async def load(port: int, clients: int = 4, pause_s: float = 0.002) -> AsyncGene
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _client(port: int, seen: Load, pause_s: float) -> None:
+async def _client(port: int, seen: Load, pause_s: float, leave: bool) -> None:
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await _exchange(port, seen)
+            await _exchange(port, seen, leave)
             await asyncio.sleep(pause_s)
             continue
         seen.broken += 1
         await asyncio.sleep(0.02)
 
 
-async def _exchange(port: int, seen: Load) -> None:
+async def _exchange(port: int, seen: Load, leave: bool) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request(stream=len(seen.ids) % 3 == 0))
@@ -190,7 +192,9 @@ async def _exchange(port: int, seen: Load) -> None:
         seen.ids.append(id_of(headers))
         seen.statuses.append(status)
         if any(value == "text/event-stream" for _, value in headers):
-            return  # leaves in mid-stream
+            if not leave:
+                await reader.readuntil(b"\r\n0\r\n\r\n")
+            return
         await reader.readuntil(b"}")
     finally:
         writer.close()

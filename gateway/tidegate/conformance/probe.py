@@ -191,6 +191,9 @@ MESSAGE: dict[str, Any] = {
 
 async def message(call: Call) -> None:
     """The upstream's plain answer: a message, or the short stream of one."""
+    if call.heard.line.startswith("HEAD "):
+        await call.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        return
     with contextlib.suppress(ValueError):
         asked = json.loads(call.heard.body or b"{}")
         if isinstance(asked, dict) and asked.get("stream") is True:
