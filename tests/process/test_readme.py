@@ -82,7 +82,11 @@ class Clone:
         try:
             yield output
             os.killpg(process.pid, signal.SIGINT)
-            process.wait(30)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:  # press it a second time, as people do
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait(20)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
