@@ -71,8 +71,9 @@ class Clone:
         """Run a command that does not end; interrupt it as Ctrl-C does, and wait for its end."""
         output = self.path.parent / log
         with output.open("wb") as file:
+            # A suite begun in a shell's background ignores SIGINT, and its children inherit that.
             process = subprocess.Popen(
-                ["sh", "-c", command],
+                ["env", "--default-signal=INT", "sh", "-c", command],
                 cwd=self.path,
                 env=self.environment(),
                 stdout=file,
@@ -82,11 +83,7 @@ class Clone:
         try:
             yield output
             os.killpg(process.pid, signal.SIGINT)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:  # press it a second time, as people do
-                os.killpg(process.pid, signal.SIGINT)
-                process.wait(20)
+            process.wait(30)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
