@@ -109,6 +109,7 @@ def exchange(number: int = 1, **changes: Any) -> ExchangeRecord:
             overhead=1.5,
             overhead_request=1.2,
             overhead_response=0.3,
+            longest_gap=150.0,
         ),
         "bytes": Bytes(1000, 984, 5000),
         "events": 42,

@@ -330,7 +330,17 @@ def _config() -> Row:
                     f"count by (instance, version) ({of('tidegate_build_info')})",
                     "short",
                 ),
-                span=24,
+                span=8,
+            ),
+            table(
+                "Plugins in use",
+                "Policies by stage, and observers; the version is that of the package that brings them. A policy in mode shadow refuses and changes nothing.",
+                Column(
+                    "Instances",
+                    f"count by (plugin, use, stage, mode, version) ({of('tidegate_plugin_loaded')})",
+                    "short",
+                ),
+                span=16,
             ),
         ],
     )

@@ -7,6 +7,7 @@ from source.panels import Query, bars, heat, lines, stat
 from source.queries import MESSAGES, MODEL, increase, mean, quantile, rate, ratio
 
 FIRST = "tidegate_time_to_first_token_seconds"
+GAP = "tidegate_stream_longest_gap_seconds"
 EACH = "tidegate_time_per_output_token_seconds"
 OVERHEAD = "tidegate_overhead_seconds"
 DURATION = "tidegate_request_duration_seconds"
@@ -21,8 +22,7 @@ def board() -> Dashboard:
     return page(
         "latency",
         "Latency and streams",
-        "How long things take, whose time it is, and how streams end. Gaps between the events of a "
-        "stream are not recorded one by one: the mean time of an output token stands for them.",
+        "How long things take, whose time it is, and how streams end.",
         [_now(), _own(), _first(), _whole(), _streams(), _bodies()],
     )
 
@@ -148,17 +148,27 @@ def _first() -> Row:
                 "short",
                 Query(f"1 / {quantile(0.5, EACH, MODEL, by='model')}", "{{model}}"),
             ),
+            lines(
+                "Longest gap of a stream",
+                "The longest that the next piece of a stream kept its client waiting, from its first token on. Time-outs in between should be well above. Points lead to traces.",
+                "s",
+                *_percentiles(GAP, MODEL, exemplars=True),
+                warn=10,
+                bad=30,
+            ),
             heat(
                 "Time to first token",
                 "How many streams took how long. Points lead to traces.",
                 "s",
                 rate(f"{FIRST}_bucket", MODEL, by="le"),
+                span=8,
             ),
             heat(
                 "Duration of messages",
                 "How many exchanges took how long, completed ones. Points lead to traces.",
                 "s",
                 rate(f"{DURATION}_bucket", MESSAGES, MODEL, COMPLETE, by="le"),
+                span=8,
             ),
         ],
     )

@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from source.page import Row, page
 from source.panels import Column, Query, bars, lines, stat, table
-from source.queries import MODEL, gathered, highest, increase, of, rate, ratio, total
+from source.queries import MODEL, TEAM, gathered, highest, increase, of, rate, ratio, total
 
 REFUSALS = "tidegate_refusals_total"
 QUOTA = 'plugin="quota"'
@@ -51,7 +51,7 @@ def _now() -> Row:
                 "Refused by quota",
                 "Requests that were over a limit.",
                 "short",
-                increase(REFUSALS, QUOTA),
+                increase(REFUSALS, TEAM, QUOTA),
                 warn=1,
                 bad=100,
             ),
@@ -122,9 +122,9 @@ def _quotas() -> Row:
             ),
             lines(
                 "Refused by quota",
-                "Each second, by limit.",
+                "Each second, by limit and team.",
                 "reqps",
-                Query(rate(REFUSALS, QUOTA, by="rule"), "{{rule}}"),
+                Query(rate(REFUSALS, TEAM, QUOTA, by="rule, team"), "{{rule}} {{team}}"),
                 stacked=True,
             ),
             table(

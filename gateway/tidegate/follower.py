@@ -20,7 +20,7 @@ from tidegate.journal.cursor import Cursor
 from tidegate.journal.keeper import Keeper
 from tidegate.journal.reader import is_content
 from tidegate.pipeline.generation import open_plugin
-from tidegate.plugin import Browsable, Observer, ObserverLag, Scrapable
+from tidegate.plugin import Browsable, LoadedPlugin, Observer, ObserverLag, Scrapable
 from tidegate.record import decode
 from tidegate.registry import Chosen
 
@@ -51,12 +51,14 @@ class Follower:
         clock: Clock,
         keeper: Keeper,
         lags: Callable[[], Sequence[ObserverLag]],
+        *,
+        plugins: Callable[[], Sequence[LoadedPlugin]] = tuple,
     ) -> None:
         self._link = link
         self._config = config
         self._clock = clock
         self._keeper = keeper
-        self._lags = lags
+        self._lags, self._plugins = lags, plugins
         self._directory = Path(config.journal.dir)
         self._name = link.plugin.label
         self._thread: threading.Thread | None = None
@@ -73,7 +75,8 @@ class Follower:
 
     def again(self) -> "Follower":
         """Return a new follower for the same observer."""
-        return Follower(self._link, self._config, self._clock, self._keeper, self._lags)
+        given = self._link, self._config, self._clock, self._keeper, self._lags
+        return Follower(*given, plugins=self._plugins)
 
     @property
     def name(self) -> str:
@@ -184,6 +187,7 @@ class Follower:
                 state=checkpoint.state,
                 lags=self._lags,
                 journal=self._keeper.state,
+                plugins=self._plugins,
             )
             if not isinstance(observer, Observer):
                 message = "has no stage but opens no observer: it lacks `on_record` or `flush`"

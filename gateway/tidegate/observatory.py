@@ -22,8 +22,8 @@ from tidegate.follower import Follower
 from tidegate.http.admin import AdminPort, AdminSources, NoPages, Readiness
 from tidegate.journal.keeper import Keeper
 from tidegate.journal.retention import Limits
-from tidegate.plugin import ObserverLag, Page
-from tidegate.registry import Chosen, resolve
+from tidegate.plugin import LoadedPlugin, ObserverLag, Page
+from tidegate.registry import Chosen, loaded, resolve
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Observatory:
         self._followers: list[Follower] = []
         self._observed: tuple[object, ...] = ()
         self._digest = ""
+        self._plugins: tuple[LoadedPlugin, ...] = ()
         self._keeper: Keeper | None = None
 
     async def run(self) -> int:
@@ -101,7 +102,8 @@ class Observatory:
             await _stop(before, STOP_BUDGET_S)
             keeper = self._keep(config)
             followers = [
-                Follower(link, config, self._clock, keeper, self._lags) for link in observers
+                Follower(link, config, self._clock, keeper, self._lags, plugins=self._loaded)
+                for link in observers
             ]
             try:
                 await _start(followers)
@@ -112,6 +114,7 @@ class Observatory:
             self._followers, self._observed = followers, observed
             self._tell_places()
         self._digest = config.digest
+        self._plugins = loaded(chosen)
 
     def _keep(self, config: Config) -> Keeper:
         """Return what keeps the journal, under the limits of this configuration."""
@@ -152,6 +155,10 @@ class Observatory:
     def _lags(self) -> tuple[ObserverLag, ...]:
         """Return how far each observer is behind. In any thread."""
         return tuple(follower.lag() for follower in self._followers)
+
+    def _loaded(self) -> tuple[LoadedPlugin, ...]:
+        """Return the plugins in use. In any thread."""
+        return self._plugins
 
     async def _browse(self, path: str, query: Mapping[str, str]) -> Page | None:
         """Return the page that an observer has there, or None.

@@ -275,6 +275,20 @@ class JournalState:
     removed_records: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedPlugin:
+    """A plugin of the configuration that is in use, as told to observers."""
+
+    name: str
+    use: str
+    stage: str
+    """`identify`, `authorize`, `reserve`, `transform`, or `observer`."""
+    mode: str
+    """`enforce` or `shadow`."""
+    version: str
+    """Of the package that brings it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """What a `Browsable` answers with."""
@@ -325,6 +339,8 @@ class Host:
     """Observers: how far each of them is behind, itself included. Looks at the disk: for scrapes."""
     journal: Callable[[], JournalState] = field(default=JournalState, repr=False)
     """Observers: the size of the journal. Looks at the disk: for scrapes."""
+    plugins: Callable[[], Sequence[LoadedPlugin]] = field(default=tuple, repr=False)
+    """Observers: the plugins that are in use now."""
 
 
 C = TypeVar("C", bound=PluginConfig)

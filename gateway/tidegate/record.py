@@ -128,6 +128,8 @@ class Timing(msgspec.Struct, frozen=True):
     overhead_response: float = 0.0
     connect: float | None = None
     """Waiting for a new upstream connection; 0 where one was reused."""
+    longest_gap: float | None = None
+    """The longest that a stream's next piece kept the client waiting, from its first token on."""
 
 
 class Bytes(msgspec.Struct, frozen=True):

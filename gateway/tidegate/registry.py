@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate.config import Config, Flags, Plugin, is_loopback, read
 from tidegate.errors import ConfigError, Problem
-from tidegate.plugin import PluginConfig, PluginSpec, Stage
+from tidegate.plugin import LoadedPlugin, PluginConfig, PluginSpec, Stage
 from tidegate.tables import convert
 
 GROUP = "tidegate.plugins"
@@ -50,6 +50,18 @@ def load(name: str) -> PluginSpec[Any]:
     if not isinstance(spec, PluginSpec):
         raise TypeError(f"the entry point of `{name}` is not a PluginSpec: {points[name].value}")
     return spec
+
+
+def loaded(chosen: Sequence[Chosen]) -> tuple[LoadedPlugin, ...]:
+    """Return what there is to say of plugins that are in use."""
+    points = installed()
+    found = []
+    for plugin, stage in ((link.plugin, link.spec.stage) for link in chosen):
+        kind = "observer" if stage is None else stage.name.lower()
+        package = points[plugin.use].dist
+        version = package.version if package is not None else ""
+        found.append(LoadedPlugin(plugin.label, plugin.use, kind, plugin.mode, version))
+    return tuple(found)
 
 
 def resolve(text: str | None, flags: Flags | None = None) -> tuple[Config, list[Chosen]]:

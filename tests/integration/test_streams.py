@@ -51,6 +51,41 @@ async def test_a_stream_comes_through_and_is_metered(tmp_path: Path) -> None:
     assert record["timing_ms"]["first_token"] is not None
 
 
+async def test_the_longest_gap_is_between_pieces_from_the_first_token_on(tmp_path: Path) -> None:
+    async def script(call: Call) -> None:
+        await call.say(SSE)
+        for event, pause_s in (
+            (START, 0.3),
+            (DELTA, 0.01),
+            (DELTA, 0.1),
+            (DELTA, 0.01),
+            (CLOSE, 0),
+        ):
+            await call.chunk(event)
+            await asyncio.sleep(pause_s)  # it is what is measured
+        await call.say(b"0\r\n\r\n")
+
+    async with scripted_upstream(script) as upstream, gateway(tmp_path, upstream.url) as gate:
+        await ask(gate.port, post(REQUEST))
+        timing = (await gate.exchange())["timing_ms"]
+    assert timing["first_token"] >= 300
+    assert timing["longest_gap"] >= 90  # timers may be early by a tick
+    assert timing["first_token"] + timing["longest_gap"] <= timing["last_byte"]
+
+
+async def test_an_answer_in_one_piece_has_no_gap(tmp_path: Path) -> None:
+    async def script(call: Call) -> None:
+        await call.say(SSE)
+        await call.chunk(WHOLE)
+        await call.say(b"0\r\n\r\n")
+
+    async with scripted_upstream(script) as upstream, gateway(tmp_path, upstream.url) as gate:
+        await ask(gate.port, post(REQUEST))
+        timing = (await gate.exchange())["timing_ms"]
+    assert timing["first_token"] is not None
+    assert timing["longest_gap"] is None
+
+
 async def test_each_piece_is_passed_on_before_the_next_comes(tmp_path: Path) -> None:
     """Head, then each event: the upstream sends the next only when the client has the last."""
     step = asyncio.Event()

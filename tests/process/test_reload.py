@@ -167,6 +167,30 @@ async def test_a_bad_file_changes_nothing_and_is_explained(tmp_path: Path) -> No
     assert [v["reloads"] for v in last.values()] == [1, 1]
 
 
+async def test_metrics_that_stay_open_tell_of_plugins_that_were_added(tmp_path: Path) -> None:
+    config = tmp_path / "tidegate.toml"
+    config.write_text(BASE + METRICS)
+    async with serve(tmp_path / "j", config) as running:
+        assert await plugins(running) == {("metrics", "observer", "enforce")}
+        config.write_text(
+            allowing(MODEL).replace("[plugins.config]", 'mode = "shadow"\n[plugins.config]')
+        )
+        await reloaded(running)
+        assert await plugins(running) == {
+            ("models", "authorize", "shadow"),
+            ("metrics", "observer", "enforce"),
+        }
+
+
+async def plugins(running: Process) -> set[tuple[str, str, str]]:
+    """Name, stage and mode of the plugins that the metrics tell of."""
+    _, text = await admin(running, "/metrics")
+    found = re.findall(r"^tidegate_plugin_loaded\{(.+)\} 1\.0$", text, re.MULTILINE)
+    labels = [dict(re.findall(r'(\w+)="([^"]*)"', each)) for each in found]
+    assert all(each["version"] for each in labels)
+    return {(each["plugin"], each["stage"], each["mode"]) for each in labels}
+
+
 async def test_a_key_taken_out_of_its_file_is_unknown_from_then_on(tmp_path: Path) -> None:
     keys = {name: new_key() for name in ("ana", "bob")}
     entries = {name: f'{{ id = "{name}", sha256 = "{digest(key)}" }}' for name, key in keys.items()}

@@ -27,7 +27,7 @@ from support.dashboards import (
     variables,
 )
 from tidegate.exchange import Principal
-from tidegate.plugin import JournalState, ObserverLag
+from tidegate.plugin import JournalState, LoadedPlugin, ObserverLag
 from tidegate.record import GaugeRecord, PolicyVitals
 from tidegate.testing import make_exchange, make_request, open_plugin
 from tidegate_plugins.metrics import catalogue
@@ -69,6 +69,7 @@ async def metrics(known: dict[str, set[str]], tmp_path: Path) -> dict[str, set[s
         host("metrics"),
         lags=lambda: [ObserverLag(observer="metrics", bytes=1)],
         journal=lambda: JournalState(bytes=1),
+        plugins=lambda: [LoadedPlugin("metrics", "metrics", "observer", "enforce", "1.2.3")],
     )
     observer = MetricsObserver(MetricsConfig(), there)
     limits = {f"anthropic-ratelimit-requests-{end}": "5" for end in ("remaining", "limit")}
@@ -243,6 +244,7 @@ def test_exemplars_are_shown_where_there_are_any(path: Path):
     traced = (
         "tidegate_request_duration_seconds_bucket",
         "tidegate_time_to_first_token_seconds_bucket",
+        "tidegate_stream_longest_gap_seconds_bucket",
     )
     for panel in panels(load(path)):
         for target in panel["targets"]:

@@ -104,6 +104,7 @@ class Relay:
     def data(self, raw: bytes, payload: list[bytes]) -> None:
         if self._again or self._http10:
             raw = b"".join([chunk(p) for p in payload] if self._again else payload)
+        before = self._last_ns
         self._write(raw)
         course = self._course
         meter = self._meter
@@ -114,8 +115,11 @@ class Relay:
             meter.feed(piece)
             if course.capture is not None:
                 course.capture.feed(piece)
-        if not self._at.first_token and meter.first_token:
-            self._at.first_token = self._last_ns
+        at = self._at
+        if at.first_token:
+            at.longest_gap = max(at.longest_gap, self._last_ns - before)
+        elif meter.first_token:
+            at.first_token = self._last_ns
 
     def ended(self) -> None:
         if self._first is not None:

@@ -51,6 +51,8 @@ class Stamps:
     first_token: int = 0
     last_byte: int = 0
     end: int = 0
+    longest_gap: int = 0
+    """Not a moment but a time: between two pieces of a stream, from its first token on."""
 
 
 @dataclass(slots=True)
@@ -326,6 +328,7 @@ def _timing(at: Stamps) -> Timing:
         request,
         response,
         _between(at.admitted, at.connected) if at.connected else None,
+        at.longest_gap // 1000 / 1000 if at.longest_gap else None,
     )
 
 

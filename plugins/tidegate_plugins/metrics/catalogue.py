@@ -40,6 +40,8 @@ DURATION_S = _doubling(0.01, 19)
 """10 ms to 2621.44 s: agents think for half an hour."""
 FIRST_TOKEN_S = _doubling(0.04, 13)
 """40 ms to 163.84 s."""
+GAP_S = _doubling(0.01, 16)
+"""10 ms to 327.68 s: above every usual time-out."""
 PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 OWN_S = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
@@ -97,8 +99,10 @@ DECISIONS = Counter(
 )
 REFUSALS = Counter(
     "tidegate_refusals_total",
-    "Exchanges that were refused, by whom and why; plugin gateway is the core itself.",
-    ("plugin", "rule"),
+    "Exchanges that were refused, by whom and why; plugin gateway is the core itself, team none "
+    "a caller that was not identified.",
+    ("plugin", "rule", "team"),
+    before=("other",),
 )
 REDACTIONS = Counter(
     "tidegate_redactions_total",
@@ -183,6 +187,12 @@ PER_TOKEN = Histogram(
     ("model",),
     PER_TOKEN_S,
 )
+LONGEST_GAP = Histogram(
+    "tidegate_stream_longest_gap_seconds",
+    "The longest that the next piece of a stream kept its client waiting, from its first token on.",
+    ("model",),
+    GAP_S,
+)
 OVERHEAD = Histogram(
     "tidegate_overhead_seconds",
     "The gateway's own part of an exchange, without waiting for client or upstream.",
@@ -235,6 +245,6 @@ COUNTERS = (
     *(UPSTREAM_ERRORS, UNPARSED, RELOADS, JOURNAL_LOST, ENDS, DROPPED, RECORDS),
 )
 HISTOGRAMS = (
-    *(DURATION, UPSTREAM_DURATION, FIRST_TOKEN, PER_TOKEN, OVERHEAD, PLUGIN, CONNECT),
+    *(DURATION, UPSTREAM_DURATION, FIRST_TOKEN, PER_TOKEN, LONGEST_GAP, OVERHEAD, PLUGIN, CONNECT),
     *(REQUEST_TOKENS, REDACT, REQUEST_BYTES, RESPONSE_BYTES),
 )

@@ -30,11 +30,12 @@ class Decisions:
         if duration is not None:
             observe(duration, catalogue.OWN_S, decision.us / 1_000_000)
 
-    def refused(self, record: ExchangeRecord) -> None:
-        """Count whose word it was that an exchange was refused."""
+    def refused(self, record: ExchangeRecord, team: str) -> None:
+        """Count whose word it was that an exchange of this team was refused."""
         by = record.refused_by
         if by is not None:
-            self._refusals.add((self._labels.plugin(by.plugin), self._labels.rule(by.rule)))
+            labels = self._labels
+            self._refusals.add((labels.plugin(by.plugin), labels.rule(by.rule), team))
 
     def _new(self, raw: _Raw) -> _Decided:
         labels = self._labels

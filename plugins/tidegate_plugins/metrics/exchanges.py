@@ -38,6 +38,7 @@ class Lane:
     response_bytes: Buckets | None = None
     first_token: Buckets | None = None
     per_token: Buckets | None = None
+    longest_gap: Buckets | None = None
 
 
 class Exchanges:
@@ -57,6 +58,7 @@ class Exchanges:
         self._duration = HistogramSeries(state, catalogue.DURATION)
         self._first_token = HistogramSeries(state, catalogue.FIRST_TOKEN)
         self._per_token = HistogramSeries(state, catalogue.PER_TOKEN)
+        self._longest_gap = HistogramSeries(state, catalogue.LONGEST_GAP)
         self._request_bytes = HistogramSeries(state, catalogue.REQUEST_BYTES)
         self._response_bytes = HistogramSeries(state, catalogue.RESPONSE_BYTES)
         overhead = HistogramSeries(state, catalogue.OVERHEAD)
@@ -78,7 +80,7 @@ class Exchanges:
             self._timing(record, lane, lane.duration, trace)
         for decision in record.decisions:
             self._decisions.add(decision, "admit")
-        self._decisions.refused(record)
+        self._decisions.refused(record, lane.team)
         self._redacted.add(record)
         self._upstream.add(record, lane.model, lane.outcome)
         self._used.add(record, lane.model, lane.team)
@@ -137,6 +139,11 @@ class Exchanges:
         if lane.first_token is None:
             lane.first_token = self._first_token.at((lane.model,))
         observe_traced(lane.first_token, catalogue.FIRST_TOKEN_S, first / 1000, trace, record.at)
+        gap = record.timing_ms.longest_gap
+        if gap is not None:
+            if lane.longest_gap is None:
+                lane.longest_gap = self._longest_gap.at((lane.model,))
+            observe_traced(lane.longest_gap, catalogue.GAP_S, gap / 1000, trace, record.at)
         usage, last = record.usage, record.timing_ms.last_byte
         if usage is None or last is None or record.outcome != "complete":
             return

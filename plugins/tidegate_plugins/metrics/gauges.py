@@ -120,6 +120,12 @@ def of_host(host: Host) -> Iterator[Metric]:
         (((lag.observer,), lag.lost_records) for lag in lags),
     )
     yield from _journal(sizes)
+    yield gauge(
+        "tidegate_plugin_loaded",
+        "The plugins of the configuration in use; always 1.",
+        ("plugin", "use", "stage", "mode", "version"),
+        (((p.name, p.use, p.stage, p.mode, p.version), 1) for p in host.plugins()),
+    )
     info = {name: value for name, value in host.info if name != "config"}
     labels, values = tuple(info), tuple(info.values())
     yield gauge("tidegate_build_info", "What runs here; always 1.", labels, [(values, 1)])

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from observed import AT, SONNET, StandingClock, exchange, host, intent, refusal, vitals
 from tidegate.errors import PluginError
-from tidegate.plugin import JournalState, ObserverLag
+from tidegate.plugin import JournalState, LoadedPlugin, ObserverLag
 from tidegate.record import (
     DecisionRecord,
     EditRecord,
@@ -120,6 +120,16 @@ async def test_durations_fall_into_their_buckets(metrics: MetricsObserver) -> No
     assert value(metrics, first, model=SONNET, le="0.64") == 1
     each = "tidegate_time_per_output_token_seconds_sum"
     assert value(metrics, each, model=SONNET) == pytest.approx(1.5 / 50)
+
+
+async def test_a_streams_longest_gap_falls_into_its_bucket(metrics: MetricsObserver) -> None:
+    even = Timing(total=10.0, first_token=5.0, last_byte=10.0)
+    await feed(metrics, exchange(1), exchange(2, timing_ms=even))
+    name = "tidegate_stream_longest_gap_seconds"
+    assert value(metrics, f"{name}_sum", model=SONNET) == 0.15
+    assert value(metrics, f"{name}_count", model=SONNET) == 1
+    assert value(metrics, f"{name}_bucket", model=SONNET, le="0.08") == 0
+    assert value(metrics, f"{name}_bucket", model=SONNET, le="0.16") == 1
 
 
 @pytest.mark.parametrize(
@@ -312,6 +322,17 @@ async def test_the_process_and_the_build_show_themselves(metrics: MetricsObserve
     assert value(metrics, "process_resident_memory_bytes")
 
 
+async def test_the_plugins_in_use_show_themselves() -> None:
+    plugins = [LoadedPlugin("seen", "metrics", "observer", "enforce", "1.2.3")]
+    there = replace(host("metrics"), plugins=lambda: plugins)
+    metrics = MetricsObserver(MetricsConfig(), there)
+    name = "tidegate_plugin_loaded"
+    key = {"use": "metrics", "stage": "observer", "mode": "enforce", "version": "1.2.3"}
+    assert value(metrics, name, plugin="seen", **key) == 1
+    plugins.clear()
+    assert names(metrics, name, "plugin") == set()
+
+
 async def test_exemplars_point_to_traces_under_openmetrics_only(metrics: MetricsObserver) -> None:
     await feed(metrics, exchange(7))
     data, content_type = metrics.scrape("application/openmetrics-text; version=1.0.0")
@@ -321,6 +342,7 @@ async def test_exemplars_point_to_traces_under_openmetrics_only(metrics: Metrics
         "tidegate_requests_total",
         "tidegate_request_duration_seconds_bucket",
         "tidegate_time_to_first_token_seconds_bucket",
+        "tidegate_stream_longest_gap_seconds_bucket",
     }
     assert b"trace_id" not in metrics.scrape("text/plain")[0]
 
@@ -381,11 +403,22 @@ async def test_the_providers_own_tools_are_counted(metrics: MetricsObserver) -> 
 
 async def test_refusals_name_who_refused(metrics: MetricsObserver) -> None:
     core = RefusedBy("gateway", "body_too_large")
-    await feed(metrics, refusal(1), refusal(2, refused_by=core, decisions=()), exchange(3))
+    stranger = refusal(2, refused_by=core, decisions=(), principal=PrincipalRecord())
+    await feed(metrics, refusal(1), stranger, exchange(3))
     name = "tidegate_refusals_total"
-    assert value(metrics, name, plugin="models", rule="not_allowed") == 1
-    assert value(metrics, name, plugin="gateway", rule="body_too_large") == 1
+    assert value(metrics, name, plugin="models", rule="not_allowed", team="search") == 1
+    assert value(metrics, name, plugin="gateway", rule="body_too_large", team="none") == 1
     assert len(names(metrics, name, "rule")) == 2
+
+
+async def test_refusals_have_no_more_teams_than_there_is_room_for() -> None:
+    metrics = MetricsObserver(MetricsConfig(label_limit=2), host("metrics"))
+    for number in range(5):
+        await metrics.on_record(refusal(number, principal=PrincipalRecord("k", f"team-{number}")))
+    name = "tidegate_refusals_total"
+    assert names(metrics, name, "team") == {"team-0", "team-1", "other"}
+    key = {"plugin": "models", "rule": "not_allowed"}
+    assert value(metrics, name, **key, team="other") == 3
 
 
 async def test_streams_are_counted_by_their_end(metrics: MetricsObserver) -> None:
