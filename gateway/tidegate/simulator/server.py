@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
@@ -200,7 +201,14 @@ async def serve_simulator(
 async def run(
     host: str, port: int, *, announce: Callable[[str], None], profile: str = "anthropic"
 ) -> None:
-    """Serve until cancelled. `announce` gets the URL when requests are accepted."""
+    """Serve until SIGINT or SIGTERM. `announce` gets the URL when requests are accepted.
+
+    Both are taken over: a shell starts what runs in its background with SIGINT ignored, and a
+    container's first process ignores SIGTERM.
+    """
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with serve_simulator(host, port, profile=profile) as simulator:
         announce(simulator.url)
-        await asyncio.Event().wait()
+        await told.wait()

@@ -37,9 +37,17 @@ def paths_of(written: Iterable[str], problems: list[str]) -> list[Path]:
     for pattern in written:
         matches = _matches(pattern)
         if not matches:
-            problems.append(f"key_files: {pattern[:200]!a} is no file, and matches none")
+            problems.append(
+                f"key_files: {pattern[:200]!a} is no file, and matches none{_in(pattern)}"
+            )
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+def _in(pattern: str) -> str:
+    if Path(pattern).is_absolute():
+        return ""
+    return f" in {Path.cwd()}: paths are relative to where tidegate runs, not to this file"
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -125,6 +125,16 @@ async def test_what_means_no_file_is_an_error(pattern: str, tmp_path: Path) -> N
     assert f"key_files: '{tmp_path / pattern}'" in await wrong_raw(tmp_path, pattern, key)
 
 
+async def test_a_relative_path_that_means_no_file_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        PluginError, match=re.escape(f"'keys/web.toml' is no file, and matches none in {tmp_path}:")
+    ):
+        await who({"key_files": ["keys/web.toml"]}, A, tmp_path)
+
+
 async def wrong_raw(tmp_path: Path, pattern: str, more: Any) -> str:
     config = {"key_files": [str(tmp_path / pattern)], **more}
     with pytest.raises(PluginError) as caught:
