@@ -1,9 +1,12 @@
 """Medians and ratios: inside one round only."""
 
+import json
+
 import pytest
 
 from bench.side_by_side import bodies
-from bench.side_by_side.summary import Spread, Target, against, summarize, with_added
+from bench.side_by_side.summary import Spread, summarize, with_added
+from bench.side_by_side.targets import Target, against
 
 ROUNDS = [
     {"nginx": {"worker_us": 10.0}, "tidegate": {"worker_us": 30.0}},
@@ -47,6 +50,24 @@ def test_targets_are_read_where_they_were_measured() -> None:
     assert against(ratio, cases) == Spread(3, 2, 4, 3)
     assert against(value, cases) == Spread(80, 30, 80, 3)
     assert against(other, cases) is None
+
+
+def test_a_target_may_be_a_least_and_in_another_unit() -> None:
+    least = Target("", "", "", "", 1.8, at_least=True)
+    assert least.met(Spread(1.9, 1, 2, 5))
+    assert not least.met(Spread(1.7, 1, 2, 5))
+    in_ms = Target("", "unary_1k", "worker_us", "", 1, unit="ms", scale=1e-3)
+    assert against(in_ms, {"unary_1k": summarize(ROUNDS)}) == Spread(0.08, 0.03, 0.08, 3)
+
+
+def test_a_conversation_can_be_cut_after_each_turn() -> None:
+    talk, cuts = bodies.mixed()
+    end = ',"cache_control":{"type":"ephemeral"}}]}],"max_tokens":9}'
+    turns = [json.loads(talk[:cut] + end)["messages"] for cut in cuts]
+    assert all(turn[-1]["role"] == "user" for turn in turns)
+    assert [len(turn) for turn in turns] == list(range(1, 2 * len(cuts), 2))
+    assert cuts[0] < 25_000
+    assert cuts[-1] > 900_000
 
 
 @pytest.mark.parametrize("size", bodies.SIZES.values())

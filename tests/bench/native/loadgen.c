@@ -7,8 +7,14 @@
  *       keeps -c streams open (each starts again when it ends; -1: each runs once), counts
  *       events, time to first byte, and how long each delta was under way (t=<monotonic ns>).
  *   loadgen hold   same as stream -1 but prints a line when all streams are open, for RSS figures
+ *   loadgen mixed  [-C cuts] [-S percent] [-A percent] [-R ramp conns/s] ...
+ *       -c clients, each with a conversation of its own that it sends again, one turn longer, until
+ *       it is as long as the body, which then begins anew with other texts. The body is the part
+ *       of a request before its last message ends; -C is a file with the lengths, one a line, at
+ *       which it can be cut. -S of the requests are streams (90), -A of these are left half way.
  *
  *   -k KEY is sent as x-api-key.
+ *   -F  lets what is under way at the end come to its own end, for up to 20 s.
  *   -u  every "@@@@@@@@@@@@" of the body becomes another number with each request, so that no text
  *       was seen before. The body stays as long as it was; one half sent is stamped anew, too.
  *
@@ -70,7 +76,7 @@ static void hprint(const char *name, hist *h) {
          name, h->n, h->n ? h->sum / h->n / 10 : 0, hq(h, .5), hq(h, .9), hq(h, .99), hq(h, .999),
          h->max / 10.0);
 }
-static hist h_lat, h_ttfb, h_ev;
+static hist h_lat, h_ttfb, h_ev, h_un;
 
 enum { C_OFF, C_CONNECTING, C_IDLE, C_BUSY };
 enum { P_HEAD, P_LEN, P_CHUNK_HDR, P_CHUNK_DATA, P_CHUNK_END, P_TRAILER, P_EOF };
@@ -86,17 +92,22 @@ typedef struct {
   int ch_len;
   int64_t t0;
   long events;
-  int last_seen, once_done;
+  int last_seen, once_done, stream;
+  char *req;
+  size_t req_len;
+  char *talk; /* mixed: the conversation, whole */
+  int turn, begun;
+  long leave_at; /* events after which the client leaves; 0: it stays */
 } conn;
 
 static conn *C;
-static int nc = 32, ep, port = 9100, mode_stream, once, hold;
+static int nc = 32, ep, port = 9100, mode_stream, once, hold, mixed, finishing;
 static double dur = 5, warm = 1, rate, ramp = 2000;
 static char *req;
 static size_t req_len, req_head_len;
 static struct sockaddr_in addr;
 static uint64_t n_ok, n_err, n_non200, n_bytes, n_events, n_streams, n_deltas, n_incomplete,
-    n_started;
+    n_started, n_done, n_left, n_sent;
 static int last_status;
 static int64_t t_start, t_meas, t_end;
 static int open_now, max_open;
@@ -129,7 +140,7 @@ static void do_connect(conn *c) {
 
 static void fail(conn *c) {
   n_err++;
-  if (mode_stream && c->st == C_BUSY) {
+  if (c->stream && c->st == C_BUSY) {
     n_incomplete++;
     open_now--;
   }
@@ -139,8 +150,8 @@ static void fail(conn *c) {
 }
 
 static int push(conn *c) {
-  while (c->sent < req_len) {
-    ssize_t w = send(c->fd, req + c->sent, req_len - c->sent, MSG_NOSIGNAL);
+  while (c->sent < c->req_len) {
+    ssize_t w = send(c->fd, c->req + c->sent, c->req_len - c->sent, MSG_NOSIGNAL);
     if (w < 0) {
       if (errno == EAGAIN) {
         set_events(c, 1);
@@ -159,8 +170,8 @@ static const char MARK[] = "@@@@@@@@@@@@";
 static size_t *marks, n_marks;
 static uint64_t stamp_next;
 
-static void find_marks(void) {
-  char *p = req + req_head_len, *e = req + req_len;
+static void find_marks(size_t from, size_t to) {
+  char *p = req + from, *e = req + to;
   while ((p = memmem(p, e - p, MARK, sizeof MARK - 1))) {
     marks = realloc(marks, (n_marks + 1) * sizeof *marks);
     marks[n_marks++] = p - req;
@@ -169,16 +180,62 @@ static void find_marks(void) {
   stamp_next = now_ns() / 1000; /* so that no two runs share a number */
 }
 
-static void stamp(void) {
+static void stamp(char *to) {
   char digits[32];
   if (!n_marks) return;
   snprintf(digits, sizeof digits, "%012llx", (unsigned long long)(stamp_next++ & 0xffffffffffff));
   for (size_t i = 0; i < n_marks; i++)
-    memcpy(req + marks[i], digits, sizeof MARK - 1);
+    memcpy(to + marks[i], digits, sizeof MARK - 1);
+}
+
+/* mixed: the next turn of a client's conversation */
+static char mixed_head[12288];
+static size_t mixed_len, *cuts, n_cuts;
+static int streams_pct = 90, leave_pct;
+static uint32_t dice = 7;
+static const char *TAIL[] = {",\"cache_control\":{\"type\":\"ephemeral\"}}]}],\"max_tokens\":%d}",
+                             ",\"cache_control\":{\"type\":\"ephemeral\"}}]}],\"max_tokens\":%d,"
+                             "\"stream\":true}"};
+enum { MIXED_EVENTS = 60 };
+
+static uint32_t roll(uint32_t n) {
+  dice = dice * 1664525 + 1013904223;
+  return (dice >> 8) % n;
+}
+
+static void next_turn(conn *c) {
+  char tail[128];
+  if (!c->talk) {
+    c->talk = malloc(mixed_len);
+    c->req = malloc(mixed_len + sizeof mixed_head + sizeof tail + 64);
+    c->turn = (c - C) * n_cuts / nc; /* they are not all at the same turn */
+  }
+  if (!c->begun || c->turn >= (int)n_cuts) {
+    if (c->begun) c->turn = 0;
+    c->begun = 1;
+    memcpy(c->talk, req, mixed_len);
+    stamp(c->talk);
+  }
+  size_t cut = cuts[c->turn++];
+  c->stream = (int)roll(100) < streams_pct;
+  c->leave_at = c->stream && (int)roll(100) < leave_pct ? 1 + roll(MIXED_EVENTS) : 0;
+  size_t n = snprintf(tail, sizeof tail, TAIL[c->stream], MIXED_EVENTS);
+  size_t h = sprintf(c->req, "%sContent-Length: %zu\r\n\r\n", mixed_head, cut + n);
+  memcpy(c->req + h, c->talk, cut);
+  memcpy(c->req + h + cut, tail, n);
+  c->req_len = h + cut + n;
 }
 
 static void start(conn *c, int64_t t0) {
-  stamp();
+  if (mixed)
+    next_turn(c);
+  else {
+    stamp(req);
+    c->stream = mode_stream;
+    c->req = req;
+    c->req_len = req_len;
+  }
+  n_sent += c->req_len;
   c->st = C_BUSY;
   c->ps = P_HEAD;
   c->head_len = 0;
@@ -190,22 +247,23 @@ static void start(conn *c, int64_t t0) {
   c->last_seen = 0;
   c->close = 0;
   n_started++;
-  if (mode_stream && ++open_now > max_open) max_open = open_now;
+  if (c->stream && ++open_now > max_open) max_open = open_now;
   push(c);
 }
 
 static void finish(conn *c, int64_t t) {
+  n_done++;
   if (t >= t_meas && t <= t_end) {
-    if (c->status == 200 && (!mode_stream || c->last_seen)) {
+    if (c->status == 200 && (!c->stream || c->last_seen)) {
       n_ok++;
-      hadd(&h_lat, t - c->t0);
+      hadd(mixed && !c->stream ? &h_un : &h_lat, t - c->t0);
     } else {
       n_non200++;
       last_status = c->status;
     }
-    if (mode_stream) n_streams++;
+    if (c->stream) n_streams++;
   }
-  if (mode_stream) {
+  if (c->stream) {
     open_now--;
     if (!c->last_seen) n_incomplete++;
   }
@@ -219,7 +277,7 @@ static void finish(conn *c, int64_t t) {
 
 static void feed(conn *c, const char *p, size_t n, int64_t t) {
   if (t >= t_meas && t <= t_end) n_bytes += n;
-  if (!mode_stream) return;
+  if (!c->stream) return;
   const char *e = p + n;
   while (p < e) {
     const char *nl = memchr(p, '\n', e - p);
@@ -246,6 +304,16 @@ static void feed(conn *c, const char *p, size_t n, int64_t t) {
     }
     c->line_len = 0;
   }
+}
+
+/* the client has had enough, and is gone */
+static int leaves(conn *c) {
+  if (!c->leave_at || c->events < c->leave_at || c->last_seen) return 0;
+  n_left++;
+  open_now--;
+  close(c->fd);
+  c->st = C_OFF;
+  return 1;
 }
 
 static void on_data(conn *c, char *p, size_t n, int64_t t) {
@@ -282,17 +350,18 @@ static void on_data(conn *c, char *p, size_t n, int64_t t) {
       c->left = atoll(v + 17);
     }
     if (c->ps == P_EOF) c->close = 1;
-    if (!mode_stream && t >= t_meas && t <= t_end) hadd(&h_ttfb, t - c->t0);
+    if (!c->stream && !mixed && t >= t_meas && t <= t_end) hadd(&h_ttfb, t - c->t0);
   }
   while (p < e && c->st == C_BUSY)
     switch (c->ps) {
     case P_LEN: {
       size_t k = (size_t)(e - p) < (size_t)c->left ? (size_t)(e - p) : (size_t)c->left;
-      if (mode_stream && !c->got_first) {
+      if (c->stream && !c->got_first) {
         c->got_first = 1;
         if (t >= t_meas && t <= t_end) hadd(&h_ttfb, t - c->t0);
       }
       feed(c, p, k, t);
+      if (leaves(c)) return;
       p += k;
       c->left -= k;
       if (!c->left) finish(c, t);
@@ -311,11 +380,12 @@ static void on_data(conn *c, char *p, size_t n, int64_t t) {
     }
     case P_CHUNK_DATA: {
       size_t k = (size_t)(e - p) < (size_t)c->left ? (size_t)(e - p) : (size_t)c->left;
-      if (mode_stream && !c->got_first) {
+      if (c->stream && !c->got_first) {
         c->got_first = 1;
         if (t >= t_meas && t <= t_end) hadd(&h_ttfb, t - c->t0);
       }
       feed(c, p, k, t);
+      if (leaves(c)) return;
       p += k;
       c->left -= k;
       if (!c->left) c->ps = P_CHUNK_END;
@@ -350,6 +420,24 @@ static char *slurp(const char *f, size_t *n) {
   return b;
 }
 
+static void read_cuts(const char *f) {
+  size_t n;
+  if (!f) {
+    fprintf(stderr, "mixed needs -C\n");
+    exit(2);
+  }
+  char *text = slurp(f, &n), *line = strtok(text, "\n");
+  for (; line; line = strtok(NULL, "\n")) {
+    cuts = realloc(cuts, (n_cuts + 1) * sizeof *cuts);
+    cuts[n_cuts++] = atol(line);
+  }
+  if (!n_cuts || cuts[n_cuts - 1] > mixed_len) {
+    fprintf(stderr, "the cuts do not fit the body\n");
+    exit(2);
+  }
+  free(text);
+}
+
 /* what the official client sends, but for its key */
 static const char SDK_HEADERS[] = "accept: application/json\r\n"
                                   "accept-encoding: gzip, deflate\r\n"
@@ -369,18 +457,19 @@ static const char SDK_HEADERS[] = "accept: application/json\r\n"
                                   "connection: keep-alive\r\n";
 
 int main(int argc, char **argv) {
-  const char *path = "/v1/messages", *bf = NULL, *host = "127.0.0.1", *key = "sk-bench";
+  const char *path = "/v1/messages", *bf = NULL, *cf = NULL, *host = "127.0.0.1", *key = "sk-bench";
   char extra[8192] = "";
   int o, bare = 0, fresh = 0;
   if (argc < 2) {
-    fprintf(stderr, "usage: loadgen unary|stream|hold [options], see the head of loadgen.c\n");
+    fprintf(stderr, "usage: loadgen unary|stream|hold|mixed [options], see the head of loadgen.c\n");
     return 2;
   }
+  mixed = !strcmp(argv[1], "mixed");
   mode_stream = strcmp(argv[1], "unary") != 0;
   hold = !strcmp(argv[1], "hold");
   if (hold) once = 1;
   optind = 2;
-  while ((o = getopt(argc, argv, "p:c:d:w:r:R:b:P:X:1Buk:")) != -1)
+  while ((o = getopt(argc, argv, "p:c:d:w:r:R:b:P:X:1Buk:C:S:A:F")) != -1)
     switch (o) {
     case 'p':
       port = atoi(optarg);
@@ -412,6 +501,18 @@ int main(int argc, char **argv) {
     case 'u':
       fresh = 1;
       break;
+    case 'C':
+      cf = optarg;
+      break;
+    case 'S':
+      streams_pct = atoi(optarg);
+      break;
+    case 'A':
+      leave_pct = atoi(optarg);
+      break;
+    case 'F':
+      finishing = 1;
+      break;
     case '1':
       once = 1;
       break;
@@ -439,11 +540,20 @@ int main(int argc, char **argv) {
   req = malloc(bn + 16384);
   char headers[2048] = "";
   snprintf(headers, sizeof headers, "%sx-api-key: %s\r\n", SDK_HEADERS, key);
-  req_head_len = sprintf(req, "POST %s HTTP/1.1\r\nHost: %s:%d\r\n%s%sContent-Length: %zu\r\n\r\n",
-                         path, host, port, bare ? "" : headers, extra, bn);
-  memcpy(req + req_head_len, b, bn);
-  req_len = req_head_len + bn;
-  if (fresh) find_marks();
+  if (mixed) {
+    snprintf(mixed_head, sizeof mixed_head, "POST %s HTTP/1.1\r\nHost: %s:%d\r\n%s%s", path, host,
+             port, headers, extra);
+    memcpy(req, b, mixed_len = bn);
+    find_marks(0, bn);
+    read_cuts(cf);
+  } else
+    req_head_len = sprintf(req, "POST %s HTTP/1.1\r\nHost: %s:%d\r\n%s%sContent-Length: %zu\r\n\r\n",
+                           path, host, port, bare ? "" : headers, extra, bn);
+  if (!mixed) {
+    memcpy(req + req_head_len, b, bn);
+    req_len = req_head_len + bn;
+    if (fresh) find_marks(req_head_len, req_len);
+  }
   addr.sin_family = AF_INET;
   addr.sin_port = htons(port);
   addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -462,7 +572,12 @@ int main(int argc, char **argv) {
   memset(&ru0, 0, sizeof ru0);
   for (;;) {
     int64_t t = now_ns();
-    if (t >= t_end) break;
+    if (t >= t_end) {
+      int busy = 0;
+      for (int i = 0; finishing && i < nc; i++)
+        busy += C[i].st == C_BUSY;
+      if (!busy || t > t_end + 20000000000) break;
+    }
     if (!ru_done && t >= t_meas) {
       getrusage(RUSAGE_SELF, &ru0);
       ru_done = 1;
@@ -479,13 +594,13 @@ int main(int argc, char **argv) {
         if (!C[i].once_done) done = 0;
       if (done) break;
     }
-    while (rate > 0 && idle_n && t_start + next_ix * step <= t) {
+    while (rate > 0 && t < t_end && idle_n && t_start + next_ix * step <= t) {
       conn *c = &C[idle[--idle_n]];
       start(c, t_start + next_ix * step);
       next_ix++;
       t = now_ns();
     }
-    int64_t wait = t_end - t;
+    int64_t wait = t < t_end ? t_end - t : 50000000;
     if (!ru_done && t_meas - t < wait) wait = t_meas - t;
     if (rate > 0 && idle_n) {
       int64_t w = t_start + next_ix * step - t;
@@ -532,15 +647,16 @@ int main(int argc, char **argv) {
           }
         }
       }
-      if (c->st == C_OFF && !(once && c->once_done)) {
+      if (c->st == C_OFF && !(once && c->once_done) && t < t_end) {
         do_connect(c);
         continue;
       }
-      if (c->st == C_IDLE && !(once && c->once_done)) {
+      if (c->st == C_IDLE && !(once && c->once_done) && t < t_end) {
         if (rate > 0)
           idle[idle_n++] = c - C;
         else
           start(c, now_ns());
+        if (c->st == C_OFF && !once) do_connect(c);
       }
     }
     if (hold && !announced && open_now >= nc) {
@@ -557,8 +673,10 @@ int main(int argc, char **argv) {
       (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec - ru0.ru_utime.tv_usec - ru0.ru_stime.tv_usec) /
           1e6;
   printf("{\"mode\":\"%s\",\"conns\":%d,\"rate\":%.0f,\"secs\":%.3f,\"ok\":%lu,\"non200\":%lu,"
-         "\"last_bad_status\":%d,\"errors\":%lu,\"rps\":%.1f,\"bytes\":%lu,\"client_cpu\":%.3f",
-         argv[1], nc, rate, el, n_ok, n_non200, last_status, n_err, n_ok / el, n_bytes, cpu / el);
+         "\"last_bad_status\":%d,\"errors\":%lu,\"rps\":%.1f,\"bytes\":%lu,\"client_cpu\":%.3f,"
+         "\"started\":%lu,\"done\":%lu,\"left\":%lu,\"sent\":%lu",
+         argv[1], nc, rate, el, n_ok, n_non200, last_status, n_err, n_ok / el, n_bytes, cpu / el,
+         n_started, n_done, n_left, n_sent);
   if (mode_stream)
     printf(",\"streams\":%lu,\"incomplete\":%lu,\"events\":%lu,\"events_s\":%.0f,\"deltas\":%lu,"
            "\"max_open\":%d",
@@ -566,6 +684,7 @@ int main(int argc, char **argv) {
   hprint("lat", &h_lat);
   hprint("ttfb", &h_ttfb);
   if (mode_stream) hprint("event", &h_ev);
+  if (mixed) hprint("unary", &h_un);
   printf("}\n");
   return 0;
 }

@@ -6,7 +6,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from bench.side_by_side.candidates import nginx_program
+from bench.side_by_side.nginx import nginx_program
 
 PACKAGES = ("tidegate", "aiohttp", "uvloop", "msgspec", "kingfisher-secret-scanner")
 

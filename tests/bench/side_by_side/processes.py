@@ -33,26 +33,30 @@ class Memory(NamedTuple):
 
 
 class Process:
-    """A program with all that it starts, on one core."""
+    """A program with all that it starts, on some cores."""
 
     def __init__(
         self,
         command: Sequence[str | Path],
-        core: int,
+        cores: str,
         log: Path,
         *,
         worker: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it; the worker is the process whose command line contains `worker`."""
+        """Start it on `cores`; its workers are the processes whose command line has `worker`."""
         # Nothing is left behind even if we are killed: the first process gets SIGTERM then.
-        pinned = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", str(core), *command]
+        pinned = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", cores, *command]
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 pinned, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
             )
         self._log = log
         self._marker = worker.encode()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def ended(self) -> bool:
@@ -63,11 +67,11 @@ class Process:
 
     def cpu(self) -> Cpu:
         pids = tree(self._process.pid)
-        return Cpu(_cpu_s(self._worker(pids)), sum(map(_cpu_s, pids)))
+        return Cpu(sum(map(_cpu_s, self._workers(pids))), sum(map(_cpu_s, pids)))
 
     def memory(self) -> Memory:
         pids = tree(self._process.pid)
-        return Memory(_resident_kb(self._worker(pids)), sum(map(_resident_kb, pids)))
+        return Memory(sum(map(resident_kb, self._workers(pids))), sum(map(resident_kb, pids)))
 
     def settle(self) -> None:
         """Wait until it has done what it put off: that belongs to what was asked of it."""
@@ -91,11 +95,15 @@ class Process:
             if when and _born(pid) == when:
                 os.kill(pid, signal.SIGKILL)
 
-    def _worker(self, pids: Sequence[int]) -> int:
-        for pid in pids:
-            if self._marker and self._marker in _read(pid, "cmdline").replace(b"\0", b" "):
-                return pid
-        return self._process.pid
+    def _workers(self, pids: Sequence[int]) -> list[int]:
+        if self._marker and (found := [pid for pid in pids if self._marker in command_line(pid)]):
+            return found
+        return [self._process.pid]
+
+
+def command_line(pid: int) -> bytes:
+    """Return what a process was started with, with spaces in between."""
+    return _read(pid, "cmdline").replace(b"\0", b" ")
 
 
 def tree(pid: int) -> list[int]:
@@ -119,7 +127,8 @@ def _cpu_s(pid: int) -> float:
     return sum(int(fields[0]) for fields in spent if fields) / 1e9
 
 
-def _resident_kb(pid: int) -> int:
+def resident_kb(pid: int) -> int:
+    """Return the resident memory of a process."""
     for line in _read(pid, "status").splitlines():
         if line.startswith(b"VmRSS:"):
             return int(line.split()[1])

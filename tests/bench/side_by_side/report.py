@@ -6,24 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.side_by_side.candidates import CANDIDATES
-from bench.side_by_side.cases import CASES, UNITS
-from bench.side_by_side.summary import (
-    ENOUGH_ROUNDS,
-    TARGETS,
-    Figure,
-    Round,
-    Spread,
-    Summary,
-    Target,
-    against,
-)
+from bench.side_by_side.cases import CASES
+from bench.side_by_side.figures import UNITS
+from bench.side_by_side.summary import ENOUGH_ROUNDS, Figure, Round, Spread, Summary
+from bench.side_by_side.targets import TARGETS, Target, against
 
+SHOWN_RATIOS = ("nginx", "tidegate-1w")
 NOTE = """\
-A cell is the median over the rounds, then in brackets the ratio to nginx: the median of the
+A cell is the median over the rounds, then in brackets the ratio to nginx (for two workers: to one): the median of the
 ratios inside each round, and the lowest and highest of them. Compare ratios only."""
 QUICK = (
     "**A quick run: small loads, one round. It shows that the harness works, and nothing else.**"
 )
+AGREEMENT = """\
+Means in µs: the histogram `tidegate_overhead_seconds`, what the load generator saw more than with
+`direct`, and what it saw more with nginx: a second hop on loopback, waking up, reading a head."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,13 @@ class Result:
     """By case."""
     summaries: Mapping[str, Summary]
     failures: Sequence[str]
+    notes: Sequence[str] = ()
+    """What was left out, and why."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is enough to say what was met."""
+        return not self.quick and self.rounds >= ENOUGH_ROUNDS
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -56,12 +60,15 @@ def _target_json(target: Target, result: Result) -> dict[str, Any]:
 def as_markdown(result: Result) -> str:
     """Return the tables."""
     parts = [f"# Side by side, {result.date}", *([QUICK] if result.quick else []), _about(result)]
-    parts += [NOTE, _candidates(result)]
+    parts += [f"## Targets\n\n{_targets(result)}", NOTE, _candidates(result)]
     for case in CASES:
         if case.name in result.summaries:
             table = _case_table(result.summaries[case.name], case.shown)
             parts.append(f"## {case.name}\n\n{case.about}\n\n{table}")
-    parts.append(f"## Targets\n\n{_targets(result)}")
+    if rows := _agreement(result):
+        parts.append(f"## What the gateway says of itself\n\n{AGREEMENT}\n\n{rows}")
+    if result.notes:
+        parts.append("## Left out\n\n" + "\n".join(f"- {each}" for each in result.notes))
     if result.failures:
         parts.append("## Failed\n\n" + "\n".join(f"- {each}" for each in result.failures))
     return "\n\n".join(parts) + "\n"
@@ -91,7 +98,8 @@ def _cell(figure: Figure | None) -> str:
     if figure is None:
         return "-"
     value = _number(figure.value.median)
-    return f"{value} ({_ratio(figure.to['nginx'])})" if "nginx" in figure.to else value
+    reference = next((name for name in SHOWN_RATIOS if name in figure.to), None)
+    return f"{value} ({_ratio(figure.to[reference])})" if reference else value
 
 
 def _number(value: float) -> str:
@@ -105,18 +113,35 @@ def _ratio(found: Spread) -> str:
 
 def _targets(result: Result) -> str:
     rows = [_target_row(target, result) for target in TARGETS]
-    return _table(["tidegate", "target", "reached", ""], rows)
+    return _table(["", "target", "reached", ""], rows)
 
 
 def _target_row(target: Target, result: Result) -> list[str]:
     reached = against(target, dict(result.summaries))
-    unit = f"× {target.reference}" if target.reference else ""
     if reached is None:
-        return [target.what, f"≤ {target.limit:g} {unit}", "not measured", ""]
-    verdict = "met" if reached.median <= target.limit else "missed"
-    enough = not result.quick and result.rounds >= ENOUGH_ROUNDS
-    spread = f"{reached.median:.2f} ({reached.low:.2f}-{reached.high:.2f})"
-    return [target.what, f"≤ {target.limit:g} {unit}", spread, verdict if enough else ""]
+        return [target.what, target.bound, "not measured", ""]
+    verdict = "met" if target.met(reached) else "not met"
+    spread = f"{_number(reached.median)} ({_number(reached.low)}-{_number(reached.high)})"
+    return [target.what, target.bound, spread, verdict if result.judged else ""]
+
+
+def _agreement(result: Result) -> str:
+    """Return the gateway's own figure beside the one from outside."""
+    comparable = [case.name for case in CASES if "inside_us" in case.shown]
+    rows = [row for name in comparable if (row := _agreement_row(name, result))]
+    head = ["", "`overhead`", "added, from outside", "nginx adds", "share"]
+    return _table(head, rows) if rows else ""
+
+
+def _agreement_row(case: str, result: Result) -> list[str]:
+    found = result.summaries.get(case, {})
+    figures, nginx = found.get("tidegate", {}), found.get("nginx", {})
+    if "inside_us" not in figures or "added_mean_us" not in figures:
+        return []
+    inside, outside = (figures[key].value.median for key in ("inside_us", "added_mean_us"))
+    other = f"{nginx['added_mean_us'].value.median:,.0f}" if "added_mean_us" in nginx else "-"
+    share = f"{inside / outside:.2f}" if outside > 0 else "-"
+    return [case, f"{inside:,.0f}", f"{outside:,.0f}", other, share]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

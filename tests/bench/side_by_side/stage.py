@@ -1,32 +1,28 @@
 """The stage: the mock upstream, the candidates, and one load at a time through one of them."""
 
-import http.client
-import json
-import subprocess
+import resource
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.side_by_side import bodies
-from bench.side_by_side.candidates import CALLER_KEY, Candidate, Place, environment
-from bench.side_by_side.cases import RAMP, Case, Figures, fault, figures
+from bench.side_by_side import bodies, collector
+from bench.side_by_side.candidates import Candidate, environment
+from bench.side_by_side.cases import HELD_RAMP, Case
+from bench.side_by_side.figures import Figures, fault, figures
+from bench.side_by_side.loads import Failed, Generator, Upstream, overhead, until_answered
 from bench.side_by_side.native import compiled
+from bench.side_by_side.place import Place
 from bench.side_by_side.processes import Process
 from support.ports import free_port
 
-START_S = 60.0
-POLL_S = 0.002
-HOLD_S = 60.0
-LOAD_S = 120.0
-
-
-class Failed(Exception):
-    """A measurement that is worth nothing, and why."""
+HOLD_S = 120.0
+SPARE_DESCRIPTORS = 300
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,7 @@ class Running:
 
     process: Process
     port: int
+    admin_port: int
     took_s: float
 
 
@@ -58,11 +55,12 @@ class Stage:
     def __enter__(self) -> Self:
         try:
             folder = tempfile.TemporaryDirectory(prefix="tidegate-bench-")
-            self._folder = Path(self._stack.enter_context(folder))
-            bodies.write(self._folder)
-            self._generator = compiled("loadgen")
-            self._mock_port = free_port()
+            self.folder = Path(self._stack.enter_context(folder))
+            bodies.write(self.folder)
+            self.generator = Generator(compiled("loadgen"), self.folder, self._cores.load)
+            self.upstream = Upstream(free_port())
             self._mock = self._start_mock()
+            self._collector_port = self._start_collector()
         except BaseException:
             self._stack.close()
             raise
@@ -77,149 +75,146 @@ class Stage:
         self._stack.close()
 
     def add(self, candidate: Candidate) -> None:
-        """Start one, which serves until the end."""
-        self._running[candidate.name] = self._stack.enter_context(self._started(candidate))
+        """Start one, which serves until the end.
+
+        Raises:
+            Failed: it does not serve.
+        """
+        self._running[candidate.name] = self._stack.enter_context(self.started(candidate))
 
     def measure(self, candidate: Candidate, case: Case) -> Figures:
-        """Put one load through one candidate."""
-        if case.mode == "fresh":
-            return self._measure_fresh(candidate, case)
-        running = self._running[candidate.name]
-        self._mock_admin(delay_us=case.pause_us)
-        if case.resent:
-            self._load(running.port, case.first_time())
-        running.process.settle()
-        before, counted = running.process.cpu(), self._mock_admin()
-        found = self._load(running.port, case)
-        running.process.settle()
-        cpu, now = running.process.cpu().since(before), self._mock_admin()
-        done = {name: now[name] - counted[name] for name in ("requests", "events")}
-        return figures(case, found, cpu, done)
+        """Put one load through one candidate.
 
-    # the upstream
+        Raises:
+            Failed: what was measured is worth nothing.
+        """
+        if case.mode == "held":
+            return self._measure_held(candidate, case)
+        if case.mode == "start":
+            with self.started(candidate) as fresh:
+                return {"start_ms": fresh.took_s * 1000}
+        if candidate.name not in self._running:
+            raise Failed("it is not running")
+        running = self._running[candidate.name]
+        self.upstream.set(delay_us=case.pause_us)
+        if case.resent:
+            self.generator.run(running.port, case.first_time())
+        if case.mode == "neighbour":
+            return self._measure_neighbour(running, case)
+        return self._measure(candidate, running, case)
+
+    def _measure(self, candidate: Candidate, running: Running, case: Case) -> Figures:
+        process = running.process
+        process.settle()
+        inside = overhead(running.admin_port) if candidate.measures_itself else None
+        before, counted = process.cpu(), self.upstream.stats()
+        found = self.generator.run(running.port, case)
+        _check(case, found)
+        process.settle()
+        cpu, now = process.cpu().since(before), self.upstream.stats()
+        done = {name: now[name] - counted[name] for name in ("requests", "events")}
+        result = figures(case, found, cpu, done)
+        if inside is not None and case.mode == "unary":
+            result["inside_us"] = overhead(running.admin_port).mean_since(inside) * 1e6
+        return result
+
+    def _measure_neighbour(self, running: Running, case: Case) -> Figures:
+        """No CPU here: whose it is could not be told apart."""
+        running.process.settle()
+        counted = self.upstream.stats()
+        began = time.monotonic()
+        limits = ("-c", "1", "-d", "60", "-w", "0", "-u")
+        with self.generator.beside("unary", running.port, case.other_body, *limits):
+            found = self.generator.run(running.port, case)
+        took = time.monotonic() - began
+        _check(case, found)
+        now = self.upstream.stats()
+        others = now["requests"] - counted["requests"] - case.clients
+        if others <= 0:
+            raise Failed("the other client got nowhere")
+        event = found["event_us"]
+        told = {f"event_{each}_us": event[each] for each in ("p50", "p99", "max")}
+        return told | {"other_per_s": others / took}
+
+    def _measure_held(self, candidate: Candidate, case: Case) -> Figures:
+        count = min(case.clients, (files() - SPARE_DESCRIPTORS) // 2)
+        warm_up = Case("warm-up", "", "unary", "1k", seconds=0.5, warm_s=0.1)
+        limits = ("-c", str(count), "-R", str(HELD_RAMP), "-d", str(HOLD_S), "-w", "0", "-u")
+        with self.started(candidate) as running:
+            self.generator.run(running.port, warm_up)
+            running.process.settle()
+            idle = running.process.memory()
+            self.upstream.set(delay_us=case.pause_us)
+            with self.generator.beside("hold", running.port, case.body, *limits):
+                self.upstream.until_open(count, HOLD_S / 2)
+                time.sleep(min(1.5, case.pause_us / 1e6))  # some events more on each of them
+                held = running.process.memory()
+            self.upstream.until_open(0, HOLD_S / 2)
+        return {
+            "streams": count,
+            "idle_mb": idle.tree / 1024,
+            "worker_kb": (held.worker - idle.worker) / count,
+            "tree_kb": (held.tree - idle.tree) / count,
+        }
+
+    # what is always there
 
     def _start_mock(self) -> Process:
-        command = [compiled("mock_upstream"), "-p", str(self._mock_port)]
-        process = Process(command, self._cores.load, self._folder / "mock.log")
+        command = [compiled("mock_upstream"), "-p", str(self.upstream.port)]
+        process = Process(command, str(self._cores.load), self.folder / "mock.log")
         self._stack.callback(process.stop)
-        _until_answered(process, self._mock_port, "GET", "/_mock/stats", b"")
+        until_answered(process, self.upstream.port, "GET", "/_mock/stats", b"")
         return process
 
-    def _mock_admin(self, **settings: int) -> dict[str, Any]:
-        query = "&".join(f"{name}={value}" for name, value in settings.items())
-        path = f"/_mock/set?{query}" if settings else "/_mock/stats"
-        answer: dict[str, Any] = json.loads(_ask(self._mock_port, "GET", path, b"")[1])
-        return answer
+    def _start_collector(self) -> int:
+        port = free_port()
+        command = [sys.executable, str(Path(collector.__file__)), str(port)]
+        process = Process(command, str(self._cores.load), self.folder / "collector.log")
+        self._stack.callback(process.stop)
+        until_answered(process, port, "GET", "/", b"")
+        return port
 
     # the candidates
 
     @contextmanager
-    def _started(self, candidate: Candidate) -> Iterator[Running]:
+    def started(self, candidate: Candidate) -> Iterator[Running]:
+        """Start another instance, and end it.
+
+        Raises:
+            Failed: it does not serve.
+        """
         if candidate.command is None:
-            yield Running(self._mock, self._mock_port, 0)
+            yield Running(self._mock, self.upstream.port, 0, 0)
             return
         self._count += 1
-        folder = self._folder / f"{candidate.name}-{self._count}"
+        folder = self.folder / f"{candidate.name}-{self._count}"
         folder.mkdir()
-        place = Place(free_port(), self._mock_port, folder)
+        place = Place(
+            free_port(), self.upstream.port, folder, free_port(), self._collector_port, files()
+        )
         command = candidate.command(place)
+        cores = f"{self._cores.server},{self._cores.load}"
         began = time.monotonic()
         process = Process(
             command,
-            self._cores.server,
+            cores if candidate.both_cores else str(self._cores.server),
             folder / "log",
             worker=candidate.worker,
-            env=environment(),
+            env=environment(candidate),
         )
         try:
-            body = (self._folder / "1k.json").read_bytes()
-            _until_answered(process, place.port, "POST", "/v1/messages", body)
-            yield Running(process, place.port, time.monotonic() - began)
+            body = (self.folder / "1k.json").read_bytes()
+            until_answered(process, place.port, "POST", "/v1/messages", body)
+            yield Running(process, place.port, place.admin_port, time.monotonic() - began)
         finally:
             process.stop()
 
-    def _measure_fresh(self, candidate: Candidate, case: Case) -> Figures:
-        if candidate.command is None:
-            return {}
-        warm_up = Case("warm-up", "", "unary", "1k", seconds=0.5, warm_s=0.1)
-        with self._started(candidate) as running:
-            self._load(running.port, warm_up)
-            running.process.settle()
-            idle = running.process.memory()
-            with self._held(running.port, case):
-                held = running.process.memory()
-        return {
-            "start_ms": running.took_s * 1000,
-            "idle_mb": idle.tree / 1024,
-            "worker_kb": (held.worker - idle.worker) / case.clients,
-            "tree_kb": (held.tree - idle.tree) / case.clients,
-        }
 
-    # the load
-
-    def _command(self, mode: str, port: int, case: Case, more: Sequence[str]) -> list[str | Path]:
-        body = self._folder / f"{case.body}.json"
-        pinned = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", str(self._cores.load)]
-        given = [mode, "-p", str(port), "-k", CALLER_KEY, "-b", body]
-        return [*pinned, self._generator, *given, *more]
-
-    def _load(self, port: int, case: Case) -> dict[str, Any]:
-        command = self._command(case.mode, port, case, case.arguments())
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_S, check=False)
-        if ran.returncode:
-            raise Failed(f"the load generator failed: {ran.stderr[-300:]}")
-        found: dict[str, Any] = json.loads(ran.stdout)
-        if why := fault(case, found):
-            raise Failed(why)
-        return found
-
-    @contextmanager
-    def _held(self, port: int, case: Case) -> Iterator[None]:
-        """Hold the streams open, each with an event now and then."""
-        self._mock_admin(delay_us=case.pause_us)
-        limits = ["-c", str(case.clients), "-R", str(RAMP), "-d", str(HOLD_S), "-w", "0", "-u"]
-        load = subprocess.Popen(
-            self._command("hold", port, case, limits),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            self._until_open(case.clients)
-            yield
-        finally:
-            load.terminate()
-            load.wait()
-            self._until_open(0)
-
-    def _until_open(self, count: int) -> None:
-        deadline = time.monotonic() + HOLD_S / 2
-        while (there := self._mock_admin()["streams_open"]) != count:
-            if time.monotonic() > deadline:
-                raise Failed(f"{there} streams are open upstream, not {count}")
-            time.sleep(0.1)
-        time.sleep(0.5)  # some events more on each of them
+def files() -> int:
+    """Return how many descriptors a process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _until_answered(process: Process, port: int, method: str, path: str, body: bytes) -> None:
-    deadline = time.monotonic() + START_S
-    status, answer = 0, b""
-    while status != 200:
-        if process.ended or time.monotonic() > deadline:
-            words = f"{status} {answer[:300].decode(errors='replace')}"
-            raise SystemExit(f"{path} is not served: {words}\n{process.last_words()}")
-        time.sleep(POLL_S)
-        try:
-            status, answer = _ask(port, method, path, body)
-        except OSError:
-            continue
-
-
-def _ask(port: int, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
-    try:
-        connection.request(method, path, body, headers | {"x-api-key": CALLER_KEY})
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
+def _check(case: Case, found: dict[str, Any]) -> None:
+    if why := fault(case, found):
+        raise Failed(why)

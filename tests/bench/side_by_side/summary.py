@@ -3,10 +3,10 @@
 import statistics
 from dataclasses import dataclass
 
-from bench.side_by_side.cases import LATENCIES, Figures
+from bench.side_by_side.figures import LATENCIES, Figures
 
 DIRECT = "direct"
-REFERENCES = ("nginx", "naive")
+REFERENCES = ("nginx", "naive", "tidegate-1w")
 ENOUGH_ROUNDS = 5
 """Below, nothing is said about targets."""
 
@@ -23,6 +23,10 @@ class Spread:
     high: float
     rounds: int
 
+    def scaled(self, by: float) -> "Spread":
+        """Return the same in another unit."""
+        return Spread(self.median * by, self.low * by, self.high * by, self.rounds)
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -34,32 +38,6 @@ class Figure:
 
 Summary = dict[str, dict[str, Figure]]
 """The figures of one case, by candidate and name."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What tidegate is to stay below, in the same run as a reference."""
-
-    what: str
-    case: str
-    figure: str
-    reference: str
-    """Empty: the figure itself is bounded."""
-    limit: float
-
-
-TARGETS = (
-    Target("CPU of the worker per 1 KB request", "unary_1k", "worker_us", "nginx", 4.5),
-    Target("CPU of the worker per 1 KB request", "unary_1k", "worker_us", "naive", 0.4),
-    Target("CPU of all processes per 1 KB request", "unary_1k", "tree_us", "nginx", 6),
-    Target("CPU of all processes per event, 40 streams", "paced_40", "tree_us", "nginx", 1.25),
-    Target("CPU of all processes per event, 400 streams", "paced_400", "tree_us", "nginx", 1.25),
-    Target("added p50 at 200 a second", "rate_200", "added_p50_us", "nginx", 2.5),
-    Target("added p99 at 200 a second", "rate_200", "added_p99_us", "nginx", 3),
-    Target("added time to first byte, p50", "first_byte", "added_first_p50_us", "nginx", 2.5),
-    Target("added time to first byte, p99", "first_byte", "added_first_p99_us", "nginx", 3),
-    Target("memory per open stream, KB", "fresh", "tree_kb", "", 25),
-)
 
 
 def with_added(found: Round) -> Round:
@@ -103,11 +81,3 @@ def _ratios(name: str, other: str, key: str, rounds: list[Round]) -> list[float]
 
 def _spread(values: list[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values), len(values))
-
-
-def against(target: Target, cases: dict[str, Summary]) -> Spread | None:
-    """Return what tidegate reached, if that was measured."""
-    figure = cases.get(target.case, {}).get("tidegate", {}).get(target.figure)
-    if figure is None:
-        return None
-    return figure.to.get(target.reference) if target.reference else figure.value
