@@ -91,7 +91,7 @@ def _case_table(summary: Summary, shown: Sequence[str]) -> str:
         for name, figures in summary.items()
         if figures
     ]
-    return _table(["", *(UNITS[key] for key in columns)], rows)
+    return table(["", *(UNITS[key] for key in columns)], rows)
 
 
 def _cell(figure: Figure | None) -> str:
@@ -113,7 +113,7 @@ def _ratio(found: Spread) -> str:
 
 def _targets(result: Result) -> str:
     rows = [_target_row(target, result) for target in TARGETS]
-    return _table(["", "target", "reached", ""], rows)
+    return table(["", "target", "reached", ""], rows)
 
 
 def _target_row(target: Target, result: Result) -> list[str]:
@@ -130,7 +130,7 @@ def _agreement(result: Result) -> str:
     comparable = [case.name for case in CASES if "inside_us" in case.shown]
     rows = [row for name in comparable if (row := _agreement_row(name, result))]
     head = ["", "`overhead`", "added, from outside", "nginx adds", "share"]
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
 def _agreement_row(case: str, result: Result) -> list[str]:
@@ -144,7 +144,7 @@ def _agreement_row(case: str, result: Result) -> list[str]:
     return [case, f"{inside:,.0f}", f"{outside:,.0f}", other, share]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     rule = ["-" * max(3, width) for width in widths]
