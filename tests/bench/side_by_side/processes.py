@@ -73,6 +73,14 @@ class Process:
         pids = tree(self._process.pid)
         return Memory(sum(map(resident_kb, self._workers(pids))), sum(map(resident_kb, pids)))
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self) -> None:
+        """Wait until it has ended by itself."""
+        self._process.wait(END_S)
+
     def settle(self) -> None:
         """Wait until it has done what it put off: that belongs to what was asked of it."""
         deadline = time.monotonic() + QUIET_WITHIN_S
