@@ -56,6 +56,15 @@ class Journal(Table, frozen=True):
     content_retain_bytes: int = 1024 * MIB
 
 
+class OpenAI(Table, frozen=True):
+    """Clients that speak the OpenAI format."""
+
+    chat_completions: Literal["off", "pass", "convert"] = "off"
+    """What `POST /v1/chat/completions` is: not there; converted by the upstream; converted here."""
+    default_max_tokens: int = 4096
+    """Put in where such a client says nothing, as it may; 0: left to a policy, or refused."""
+
+
 class Log(Table, frozen=True):
     """What the processes say on standard error. TIDEGATE_LOG_LEVEL says how much."""
 
@@ -97,6 +106,7 @@ class Config(Table, frozen=True):
     upstreams: tuple[Upstream, ...] = ()
     """All of them once `read`, in the order in which they are tried."""
     journal: Journal = Journal()
+    openai: OpenAI = OpenAI()
     log: Log = Log()
     plugins: tuple[Plugin, ...] = ()
     shadow: Shadow = Shadow()
@@ -175,6 +185,8 @@ def _check(config: Config) -> list[Problem]:
     for index, upstream in enumerate(config.upstreams):
         found += check_upstream(upstream, f"upstreams[{index}]")
     found += _check_listen(config)
+    if config.openai.default_max_tokens < 0:
+        found.append(Problem("openai.default_max_tokens", "must be 0 or more"))
     found += _check_journal(config.journal)
     names = [plugin.label for plugin in config.plugins]
     for index, name in enumerate(names):

@@ -237,6 +237,9 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="kind", tag="exchang
     shape: Shape = Shape()
     upstream_limits: dict[str, str] | None = None
     """The answer's `anthropic-ratelimit-*-remaining` and `-limit` headers, if any."""
+    chat: str | None = None
+    """How a client of the OpenAI format was served: `convert` where what it got are not the
+    upstream's bytes but was made from them here, `pass` where the upstream converts."""
 
 
 class Inspection(msgspec.Struct, frozen=True, tag_field="kind", tag="inspection", kw_only=True):

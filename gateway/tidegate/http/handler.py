@@ -14,6 +14,14 @@ from tidegate.clock import Clock
 from tidegate.errors import JournalError, place_of
 from tidegate.exchange import ANONYMOUS
 from tidegate.http import reply
+from tidegate.http.callers import (
+    ANSWERED,
+    outlined,
+    own_edits,
+    policys_answer,
+    recognize,
+    relay_for,
+)
 from tidegate.http.connection import ClientConnection
 from tidegate.http.pool import Pool
 from tidegate.http.relay import Relay
@@ -47,7 +55,7 @@ from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
 from tidegate.wire.headers import Pair
 from tidegate.wire.outline import outline
-from tidegate.wire.routes import LOCAL, WITH_BODY, Kind
+from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, WITH_BODY, Kind
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +117,8 @@ class Handler:
         exchange = exchange_of(request, self._clock.now())
         course = Course(exchange, self._worker, generation.digest)
         course.at.start = course.at.body = start
+        if exchange.route.kind not in GOVERNED_BODIES:
+            recognize(course, generation.config.openai, request.headers)
         if generation.config.listen.tls_cert:
             course.scheme = "https"
         if generation.config.journal.digests:
@@ -142,14 +152,16 @@ class Handler:
         if route.kind in WITH_BODY:
             raw = await self._read(request, course, generation.config.listen.max_body_bytes)
             try:
+                if course.caller is not None:
+                    raw = course.caller.request(raw)
                 first = read_request(raw, route.kind, ANONYMOUS, credential)
             except BodyError as error:
                 raise Refusal(bad_body(error)) from None
         else:
             first = bodiless_request(ANONYMOUS, credential)
         course.asked = first.view.model
-        course.outline = outline(first.body.document)
-        course.admission = admission = Admission(first)
+        course.outline = outline(outlined(course, first))
+        course.admission = admission = Admission(first, edits=own_edits(course))
         try:
             await admit(generation.chain, course.exchange, admission)
         finally:
@@ -184,7 +196,7 @@ class Handler:
         if course.digests is not None:
             course.digests.request_out = hashlib.sha256(body).hexdigest()
         await self._intend(course, generation, len(body))
-        if (generation.inspectors or generation.redactors) and kind is Kind.MESSAGES:
+        if (generation.inspectors or generation.redactors) and kind in ANSWERED:
             course.capture = self._ledger.capture()
         relay = self._relay(request, course, target)
         pool = serving.pools[target.name]
@@ -224,7 +236,7 @@ class Handler:
         transport = request.transport
         if transport is None:
             raise asyncio.CancelledError  # the client left while its request was admitted
-        return Relay(
+        return relay_for(course)(
             transport,
             course,
             own_headers=own_headers(course),
@@ -258,7 +270,7 @@ class Handler:
         """Send what a policy answers in the upstream's place."""
         fields = [*own_headers(course), *reply.answer_fields(answer, course.exchange.id)]
         course.outcome = "answered"
-        return self._send(request, course, answer.status, answer.body, fields)
+        return self._send(request, course, answer.status, policys_answer(course, answer), fields)
 
     def _refuse(self, request: web.BaseRequest, course: Course, refusal: Refusal) -> Written:
         """Answer with the refusal, and record who refused and why."""
@@ -267,7 +279,9 @@ class Handler:
             course.outcome = "refused"
             course.refused_by = RefusedBy(refusal.plugin, decision.rule, decision.pointer)
         course.error_type = decision.error_type
-        body, fields = reply.refusal_answer(refusal, course.exchange.id)
+        body, fields = reply.refusal_answer(
+            refusal, course.exchange.id, openai=course.caller is not None
+        )
         return self._send(request, course, decision.status, body, fields)
 
     def _fail(self, request: web.BaseRequest, course: Course) -> Written:
@@ -275,7 +289,9 @@ class Handler:
         if course.at.first_byte:
             return Written(course.status or 500, keep_alive=False)
         refusal = refuse(500, "the gateway failed on this request", "internal", retry_after_s=1)
-        body, fields = reply.refusal_answer(refusal, course.exchange.id)
+        body, fields = reply.refusal_answer(
+            refusal, course.exchange.id, openai=course.caller is not None
+        )
         return self._send(request, course, 500, body, fields)
 
     def _send(

@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tidegate.openai import errors as openai_errors
 from tidegate.plugin import Answer, Refuse
 from tidegate.wire import errors, headers
 from tidegate.wire.headers import Pair
@@ -118,8 +119,10 @@ def answer_fields(answer: Answer, exchange_id: str) -> list[Pair]:
     ]
 
 
-def refusal_answer(refusal: Refusal, exchange_id: str) -> tuple[bytes, list[Pair]]:
-    """Return body and headers of a refusal (messages-api sheet, section 5.4)."""
+def refusal_answer(
+    refusal: Refusal, exchange_id: str, *, openai: bool = False
+) -> tuple[bytes, list[Pair]]:
+    """Return body and headers of a refusal (messages-api sheet, sections 5.4, 9.5)."""
     decision = refusal.refuse
     encoded = exchange_id.encode()
     fields: list[Pair] = [
@@ -135,6 +138,10 @@ def refusal_answer(refusal: Refusal, exchange_id: str) -> tuple[bytes, list[Pair
         fields.append((b"x-should-retry", b"false"))
     fields += [(name.encode(), value.encode()) for name, value in decision.headers]
     fields += refusal.headers
+    if openai:
+        fields.append((b"x-request-id", encoded))
+        body = openai_errors.envelope(decision.error_type, decision.message, decision.pointer)
+        return body, fields
     return errors.envelope(decision.error_type, decision.message, exchange_id), fields
 
 
@@ -147,7 +154,7 @@ def unknown_route(route: Route) -> Refusal:
     message = (
         f"{_shown(route.path)} is not served by this gateway: it forwards /v1/messages, "
         "/v1/messages/count_tokens, /v1/models, and where it is configured to, "
-        "/v1/messages/batches and /v1/files but for uploads"
+        "/v1/messages/batches, /v1/files but for uploads, and /v1/chat/completions"
     )
     return refuse(404, message, "path")
 

@@ -31,7 +31,8 @@ def target_of(targets: Sequence[Target], course: Course, admission: Admission) -
     if admission.credential_forwarded and target.credential(request.principal.team) is not None:
         message = f"the upstream `{target.name}` is for callers with a key of this gateway"
         raise refuse(401, message, "credential_not_forwarded")
-    if target.profile.version_policy == "required" and not exchange.headers.get(VERSION.decode()):
+    needs_version = target.profile.version_policy == "required" and course.caller is None
+    if needs_version and not exchange.headers.get(VERSION.decode()):
         raise refuse(400, "anthropic-version: header is required", "version")
     course.upstream, course.origin = target.name, target.origin
     course.provider = target.config.profile
@@ -64,6 +65,8 @@ def request_head(
     route, profile = course.exchange.route, target.profile
     path = (pool.prefix + route.target).encode("utf-8", "surrogateescape")
     credential, forward = credential_for(target, admission)
+    if course.caller is not None:
+        pairs = course.caller.headers(pairs)
     return upstream_head(
         versioned(pairs, profile.version_policy, profile.api_version),
         b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), path, pool.authority),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tidegate.exchange import Credential, Exchange, Principal, Request
 from tidegate.pipeline.batch import Batch
 from tidegate.pipeline.host import Link, ask
+from tidegate.pipeline.reading import Reading
 from tidegate.pipeline.weighing import Admission, bad_body, not_asked, record, weigh
 from tidegate.plugin import Refuse, Stage
 from tidegate.wire.body import EMPTY, BodyError, parse
@@ -38,9 +39,11 @@ async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission)
 
     After an answer, only the rest of its stage is asked, as nothing leaves. Of a batch, the
     whole is put to policies that identify and authorize, and each request in it, as if it
-    had come alone, to those that authorize, reserve and transform.
+    had come alone, to those that authorize, reserve and transform. Of a chat that its upstream
+    converts, those that transform see its own bytes, and the others what it amounts to.
     """
     batch = Batch(exchange, admission) if exchange.route.kind is Kind.BATCHES else None
+    chat = _reading(exchange, admission) if exchange.route.kind is Kind.CHAT else None
     authorized = False
     for at, link in enumerate(chain):
         if not authorized and link.stage > Stage.AUTHORIZE and admission.answer is None:
@@ -49,12 +52,23 @@ async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission)
         if admission.refusal is not None or link.stage > admission.answered_at:
             admission.decisions += map(not_asked, chain[at:])
             return
-        if batch is None or link.stage <= Stage.AUTHORIZE:
+        if chat is not None:
+            await chat.ask(link)
+        elif batch is None or link.stage <= Stage.AUTHORIZE:
             await _ask(link, exchange, admission)
         if batch is not None and link.stage >= Stage.AUTHORIZE:
             await batch.ask(link)
     if not authorized and admission.refusal is None and admission.answer is None:
         _check_authorized(exchange, admission)
+
+
+def _reading(exchange: Exchange, admission: Admission) -> Reading | None:
+    """Return what the chat amounts to; one that amounts to nothing is refused."""
+    try:
+        return Reading(exchange, admission)
+    except BodyError as error:
+        admission.refuse(bad_body(error), "gateway")
+        return None
 
 
 async def _ask(link: Link, exchange: Exchange, admission: Admission) -> None:

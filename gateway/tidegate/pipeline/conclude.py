@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Principal
+from tidegate.openai.client import Caller, How
 from tidegate.pipeline.admission import Admission
 from tidegate.plugin import Hold
 from tidegate.record import (
@@ -84,6 +85,8 @@ class Course:
     provider: str | None = None
     scheme: str = "http"
     """As the client speaks with the gateway."""
+    caller: Caller | None = None
+    """Of a client that speaks the OpenAI format."""
     status: int | None = None
     outcome: str = "failed"
     refused_by: RefusedBy | None = None
@@ -112,7 +115,7 @@ def intent_of(course: Course, request_out: int) -> Intent:
         at=exchange.at,
         worker=course.worker,
         config=course.config,
-        route=exchange.route.kind.value,
+        route=exchange.route.recorded,
         principal=principal_of(course),
         model=_model(course, None),
         stream=admission.request.view.stream if admission is not None else False,
@@ -134,7 +137,7 @@ def record_of(course: Course) -> ExchangeRecord:
         worker=course.worker,
         config=course.config,
         principal=principal_of(course),
-        route=exchange.route.kind.value,
+        route=exchange.route.recorded,
         model=_model(course, reading.model),
         stream=view.stream if view is not None else False,
         upstream=course.upstream,
@@ -163,7 +166,12 @@ def record_of(course: Course) -> ExchangeRecord:
         meter=reading.stopped,
         shape=_shape(course),
         upstream_limits=course.upstream_limits,
+        chat=_chat(course.caller),
     )
+
+
+def _chat(caller: Caller | None) -> str | None:
+    return None if caller is None or caller.how is How.NONE else caller.how.value
 
 
 def bounded(edits: Sequence[EditRecord]) -> tuple[EditRecord, ...]:

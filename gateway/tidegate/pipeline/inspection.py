@@ -48,7 +48,7 @@ async def inspect(links: Sequence[Link], course: Course, capture: Capture) -> In
         worker=course.worker,
         config=course.config,
         principal=principal_of(course),
-        route=course.exchange.route.kind.value,
+        route=course.exchange.route.recorded,
         decisions=tuple(decisions),
         bytes=answer.bytes,
     )

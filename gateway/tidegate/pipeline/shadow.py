@@ -276,7 +276,7 @@ def _record(
         config=job.config,
         shadow=digest,
         principal=PrincipalRecord(job.live.principal, job.live.team),
-        route=job.exchange.route.kind.value,
+        route=job.exchange.route.recorded,
         model=ModelRecord(asked=job.first.view.model),
         what=what,
         live=before,

@@ -112,13 +112,8 @@ def _apply(link: Link, decision: Admit, exchange: Exchange, admission: Admission
         try:
             request = _edited(link, request, decision.edits, exchange.route.kind)
         except (BodyError, ValueError):
-            return Refuse(
-                status=500,
-                error_type="api_error",
-                message=f"the gateway's policy `{link.name}` made an edit that breaks the request",
-                rule="bad_edit",
-            )
-        admission.edits += [_edit_record(link.name, edit) for edit in decision.edits]
+            return bad_edit(link)
+        admission.edits += [edit_record(link.name, edit) for edit in decision.edits]
     admission.headers += decision.headers
     admission.request = request
     return None
@@ -139,6 +134,16 @@ def _edited(link: Link, request: Request, edits: Sequence[Edit], kind: Kind) -> 
     return replace(request, body=body, view=seen)
 
 
+def bad_edit(link: Link) -> Refuse:
+    """Return the refusal where a policy's edits cannot be applied."""
+    return Refuse(
+        status=500,
+        error_type="api_error",
+        message=f"the gateway's policy `{link.name}` made an edit that breaks the request",
+        rule="bad_edit",
+    )
+
+
 def apply_edits(body: Body, edits: Sequence[Edit]) -> Body:
     """Return the body with the edits spliced in, read anew.
 
@@ -149,7 +154,8 @@ def apply_edits(body: Body, edits: Sequence[Edit]) -> Body:
     return parse(splice(body.raw, edits))
 
 
-def _edit_record(name: str, edit: Edit) -> EditRecord:
+def edit_record(name: str, edit: Edit) -> EditRecord:
+    """Return what is written of an edit by the policy of that name."""
     return EditRecord(
         pointer=edit.pointer,
         rule=edit.rule,

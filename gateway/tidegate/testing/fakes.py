@@ -42,6 +42,7 @@ BATCH: Mapping[str, Any] = {"requests": [{"custom_id": "first", "params": DOCUME
 _TARGETS = {
     Kind.MESSAGES: ("POST", "/v1/messages"),
     Kind.COUNT_TOKENS: ("POST", "/v1/messages/count_tokens"),
+    Kind.CHAT: ("POST", "/v1/chat/completions"),
     Kind.MODELS: ("GET", "/v1/models"),
     Kind.MODEL: ("GET", "/v1/models/claude-sonnet-4-6"),
     Kind.BATCHES: ("POST", "/v1/messages/batches"),

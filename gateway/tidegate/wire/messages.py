@@ -39,7 +39,7 @@ def view(document: dict[str, Any], kind: Kind) -> View:
     tools = _typed(document, "tools", list, "an array")
     return View(
         model=_typed(document, "model", str, "a string", required=True),
-        max_tokens=_max_tokens(document),
+        max_tokens=_max_tokens(document, kind),
         stream=_typed(document, "stream", bool, "true or false") or False,
         messages=len(messages),
         tools=len(tools or ()),
@@ -100,7 +100,7 @@ def _typed(
 
 def missing(view: View, kind: Kind) -> BodyError | None:
     """Return what is wrong with a request that lacks a field which a policy could have put in."""
-    if kind is Kind.MESSAGES and view.max_tokens is None:
+    if kind in (Kind.MESSAGES, Kind.CHAT) and view.max_tokens is None:
         return BodyError("max_tokens: field required", "/max_tokens")
     for index, item in enumerate(view.items):
         if item.max_tokens is None:
@@ -109,8 +109,11 @@ def missing(view: View, kind: Kind) -> BodyError | None:
     return None
 
 
-def _max_tokens(document: dict[str, Any]) -> int | None:
-    value: int | None = _typed(document, "max_tokens", int, "an integer")
+def _max_tokens(document: dict[str, Any], kind: Kind) -> int | None:
+    key = "max_tokens"
+    if kind is Kind.CHAT and document.get("max_completion_tokens") is not None:
+        key = "max_completion_tokens"  # where both are there they are the same
+    value: int | None = _typed(document, key, int, "an integer")
     if value is not None and value < 0:
-        raise BodyError("max_tokens: must not be negative", "/max_tokens")
+        raise BodyError(f"{key}: must not be negative", f"/{key}")
     return value

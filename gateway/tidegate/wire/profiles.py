@@ -4,8 +4,7 @@ import msgspec
 
 from tidegate.wire.routes import LOCAL, Kind
 
-CHAT = "chat_completions"
-ENDPOINTS = frozenset(kind.value for kind in Kind if kind not in LOCAL | {Kind.NONE}) | {CHAT}
+ENDPOINTS = frozenset(kind.value for kind in Kind if kind not in LOCAL | {Kind.NONE})
 """What an upstream can have, by the name of its route."""
 
 
@@ -29,7 +28,7 @@ PROFILES = {
         auth_header="authorization",
         version_policy="added",
         api_version="2023-06-01",
-        endpoints=frozenset({Kind.MESSAGES.value, CHAT}),
+        endpoints=frozenset({Kind.MESSAGES.value, Kind.CHAT.value}),
     ),
     "custom": Profile(),
 }

@@ -16,6 +16,7 @@ class Kind(enum.StrEnum):
 
     MESSAGES = "messages"
     COUNT_TOKENS = "count_tokens"
+    CHAT = "chat_completions"
     MODELS = "models"
     MODEL = "model"
     BATCHES = "batches"
@@ -36,8 +37,12 @@ class Kind(enum.StrEnum):
 GOVERNED_BODIES = frozenset({Kind.MESSAGES, Kind.COUNT_TOKENS})
 """Kinds that carry a prompt: parsed, checked and cleaned."""
 
-WITH_BODY = GOVERNED_BODIES | {Kind.BATCHES}
-"""Kinds whose body is read and sent on. A batch's prompts are checked one by one."""
+WITH_BODY = GOVERNED_BODIES | {Kind.BATCHES, Kind.CHAT}
+"""Kinds whose body is read and sent on. A batch's prompts are checked one by one, and a chat as the
+request to `/v1/messages` that it amounts to: policies never meet its kind."""
+
+CHAT_PATH = "/v1/chat/completions"
+"""The OpenAI format's own; where the configuration does not open it, it does not exist."""
 
 BATCH_KINDS = frozenset(
     {
@@ -75,11 +80,17 @@ class Route(msgspec.Struct, frozen=True):
         """The request target for the upstream."""
         return self.path + self.query
 
+    @property
+    def recorded(self) -> str:
+        """What records call it: a chat is one more way to ask for messages."""
+        return (Kind.MESSAGES if self.kind is Kind.CHAT else self.kind).value
+
 
 _PATHS: dict[str, dict[str, Kind]] = {
     "/v1/messages": {"POST": Kind.MESSAGES},
     "/v1/messages/count_tokens": {"POST": Kind.COUNT_TOKENS},
     "/v1/models": {"GET": Kind.MODELS},
+    CHAT_PATH: {"POST": Kind.CHAT},
     "/v1/messages/batches": {"POST": Kind.BATCHES, "GET": Kind.BATCH_LIST},
     "/v1/files": {"GET": Kind.FILE_LIST},
     "/": {"HEAD": Kind.PROBE},

@@ -1,0 +1,177 @@
+"""The usage meter for chats that the upstream converts: reads a copy, and tells it as Messages do.
+
+So records, limits and metrics know no second format (messages-api sheet, sections 9.3, 9.4).
+"""
+
+import json
+from typing import Any
+
+from tidegate.wire import sse
+from tidegate.wire.meter import (
+    MAX_JSON_BYTES,
+    InflatingMeter,
+    Meter,
+    Reading,
+    SilentMeter,
+    UnreadableMeter,
+    counted,
+)
+
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+
+
+class _Seen:
+    """What chunks, or a whole completion, have told so far."""
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.model: str | None = None
+        self.usage: dict[str, Any] | None = None
+        self.stop: str | None = None
+        self.error: str | None = None
+
+    def take(self, document: Any) -> bool:
+        """Take in a chunk or a completion; return whether it holds content."""
+        if type(document) is not dict:
+            return False
+        self.id = _text(document.get("id")) or self.id
+        self.model = _text(document.get("model")) or self.model
+        self.usage = usage_of(document.get("usage")) or self.usage
+        error = document.get("error")
+        if error is not None:
+            self.error = (type(error) is dict and _text(error.get("type"))) or "unknown"
+        content = False
+        choices = document.get("choices")
+        for choice in choices if type(choices) is list else ():
+            if type(choice) is dict:
+                reason = _text(choice.get("finish_reason"))
+                self.stop = _STOP_REASONS.get(reason, reason) if reason else self.stop
+                content |= _has_content(choice.get("delta"))
+        return content
+
+    def reading(self, *, streamed: bool, **more: Any) -> Reading:
+        final = counted(self.usage)
+        return Reading(
+            usage=self.usage,
+            source="final" if final else "none",
+            id=self.id,
+            model=self.model,
+            stop_reason=self.stop,
+            error_type=self.error,
+            error_event=streamed and self.error is not None,
+            **more,
+        )
+
+
+def _has_content(delta: Any) -> bool:
+    return type(delta) is dict and bool(delta.get("content") or delta.get("tool_calls"))
+
+
+class ChatStreamMeter:
+    """Reads a stream of chunks."""
+
+    def __init__(self) -> None:
+        self.first_token = False
+        self._decoder = sse.Decoder()
+        self._seen = _Seen()
+        self._events = 0
+        self._done = False
+        self._broken = False
+
+    def feed(self, piece: bytes) -> None:
+        for event in self._decoder.feed(piece):
+            self._read(event)
+
+    def finish(self) -> Reading:
+        for event in self._decoder.finish():
+            self._read(event)
+        stopped = "event_too_large" if self._decoder.skipped else None
+        return self._seen.reading(
+            streamed=True,
+            complete=self._done or self._seen.error is not None,
+            events=self._events,
+            stopped=stopped or ("event_unreadable" if self._broken else None),
+        )
+
+    def _read(self, event: sse.Event) -> None:
+        self._events += 1
+        if event.data.strip() == b"[DONE]":
+            self._done = True
+            return
+        try:
+            self.first_token |= self._seen.take(json.loads(event.data))
+        except (ValueError, RecursionError):
+            self._broken = True
+
+
+class ChatJsonMeter:
+    """Reads a whole completion, or an error."""
+
+    first_token = False
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size <= MAX_JSON_BYTES:
+            self._pieces.append(piece)
+
+    def finish(self) -> Reading:
+        if self._size > MAX_JSON_BYTES:
+            return Reading(stopped="answer_too_large")
+        seen = _Seen()
+        try:
+            seen.take(json.loads(b"".join(self._pieces)))
+        except (ValueError, RecursionError):
+            return Reading(complete=False, stopped="answer_unreadable")
+        return seen.reading(streamed=False)
+
+
+def usage_of(found: Any) -> dict[str, Any] | None:
+    """Return OpenAI's usage as Messages': what was cached is no part of the input there."""
+    if type(found) is not dict:
+        return None
+    prompt = found.get("prompt_tokens_details")
+    output = found.get("completion_tokens_details")
+    prompt, output = prompt if type(prompt) is dict else {}, output if type(output) is dict else {}
+    read, written = _count(prompt, "cached_tokens"), _count(prompt, "cache_write_tokens")
+    return {
+        "input_tokens": max(0, _count(found, "prompt_tokens") - read - written),
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "output_tokens": _count(found, "completion_tokens"),
+        "output_tokens_details": {"thinking_tokens": _count(output, "reasoning_tokens")},
+    }
+
+
+def _count(holder: dict[str, Any], key: str) -> int:
+    value = holder.get(key)
+    return value if type(value) is int and value > 0 else 0
+
+
+def _text(value: Any) -> str | None:
+    return value[:256] if type(value) is str else None
+
+
+def chat_meter_for(content_type: str, coding: str) -> Meter:
+    """Return the meter for an answer with these `Content-Type` and `Content-Encoding` values."""
+    media = content_type.partition(";")[0].strip().lower()
+    meter: Meter
+    if media == "text/event-stream":
+        meter = ChatStreamMeter()
+    elif media == "application/json" or media.endswith("+json"):
+        meter = ChatJsonMeter()
+    else:
+        return SilentMeter()
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        return meter
+    return InflatingMeter(meter) if coding in ("gzip", "x-gzip", "deflate") else UnreadableMeter()
