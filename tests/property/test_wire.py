@@ -41,6 +41,11 @@ def cuts(data: bytes, sizes: list[int]) -> list[bytes]:
     return [piece for piece in [*pieces, data[at:]] if piece]
 
 
+CODE = st.lists(
+    st.sampled_from(['"', '":', "\\", "\\\\", "\\" * 70, ": ", "\n", "key"]), max_size=12
+)
+"""What looks like keys inside of strings, and hides where strings end."""
+
 SIZES = st.lists(st.integers(1, 20), max_size=60)
 
 
@@ -56,9 +61,18 @@ def test_a_body_is_read_as_any_parser_reads_it(document: dict[str, Any], style: 
     assert parse(raw).document == json.loads(raw)
 
 
-@given(DOCUMENT, STYLE, st.data())
+@given(DOCUMENT, STYLE, CODE)
+def test_strings_that_look_like_keys_are_strings(
+    document: dict[str, Any], style: Any, code: list[str]
+) -> None:
+    document = {**document, "c": "".join(code), "d": code}
+    raw = json.dumps(document, **style).encode("utf-8", "replace")
+    assert parse(raw).document == json.loads(raw)
+
+
+@given(DOCUMENT, STYLE, CODE, st.data())
 def test_a_key_written_twice_is_always_found(
-    document: dict[str, Any], style: Any, data: st.DataObject
+    document: dict[str, Any], style: Any, code: list[str], data: st.DataObject
 ) -> None:
     """Wherever it stands, however it is escaped, whatever strings look like around it."""
     key = data.draw(st.text(max_size=3))
@@ -66,7 +80,9 @@ def test_a_key_written_twice_is_always_found(
     escaped = "".join(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else char for char in key)
     twin = data.draw(st.sampled_from([json.dumps(key, ensure_ascii=False), f'"{escaped}"']))
     twice = inner[:-1].rstrip() + b"," + twin.encode("utf-8", "surrogatepass") + b": 2}"
-    raw = written({**document, "x": "HERE", "z": data.draw(JSON)}, style)
+    raw = written(
+        {**document, "c": "".join(code), "x": "HERE", "z": [data.draw(JSON), *code]}, style
+    )
     raw = raw.replace(b'"HERE"', twice, 1)
     assume(raw.count(twice) == 1)
     with pytest.raises(BodyError):

@@ -234,17 +234,30 @@ def _measure(document: Any) -> tuple[int, int]:
 
 
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
-_ESCAPED_QUOTE_END = re.compile(rb'(?<!\\)(?:\\\\)*\\"[ \t\r\n]*:')
+_ESCAPED_QUOTE_END = re.compile(rb'\\"[ \t\r\n]*:')
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
 
 
 def _keys_at_most(raw: bytes, enough: int) -> int:
-    """Return an upper bound of the keys written in `raw`, exact enough to find duplicates.
+    """Return how many keys are written in `raw`, or an upper bound that is `enough`.
 
     A key ends in a quote before a colon, so there are no more keys than such places. Some
-    places are inside of strings: those where the quote is escaped are taken off, if need
-    be; what is left over (strings that begin with a colon) only costs a slower look.
+    are inside of strings, as in source code: those whose quote is escaped are taken off.
+    Only where that does not tell is every string gone through, which takes eight times as long.
     """
     bound = len(_KEY_END.findall(raw))
     if bound > enough:
-        bound -= len(_ESCAPED_QUOTE_END.findall(raw))
+        bound -= sum(_escapes(raw, match.start()) for match in _ESCAPED_QUOTE_END.finditer(raw))
+    if bound > enough:
+        bound = _STRING.findall(raw).count(b":")
     return bound
+
+
+_LONGEST_RUN = 64
+
+
+def _escapes(raw: bytes, at: int) -> bool:
+    """Whether the backslash there escapes what follows, for sure."""
+    before = raw[max(at - _LONGEST_RUN, 0) : at]
+    run = len(before) - len(before.rstrip(b"\\"))
+    return run % 2 == 0 and run < _LONGEST_RUN
