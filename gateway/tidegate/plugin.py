@@ -47,8 +47,7 @@ class Hold(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(msgspec.Struct, frozen=True):
     """One finding for the record, beside the verdict: a rule, a verdict, and where.
 
     `verdict` is a word such as `found`, `allowed`, `blocked`, `not_evaluated`. Never put content here.
@@ -59,8 +58,7 @@ class Note:
     pointer: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admit:
+class Admit(msgspec.Struct, frozen=True, kw_only=True):
     """The request may go on, with these edits."""
 
     edits: tuple[Edit, ...] = ()
@@ -87,15 +85,14 @@ class Admit:
     """False: the policy had nothing to look at. Recorded as `not_evaluated`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The policy answers in the upstream's place, and nothing leaves.
 
     The other policies of its stage are asked all the same, and a refusal by one of them
     wins. Those of later stages are not asked. IDENTIFY policies may not answer.
     """
 
-    body: bytes = field(repr=False)
+    body: bytes
     rule: str
     """The rule that made the answer, for the record."""
     status: int = 200
@@ -108,8 +105,7 @@ class Answer:
     """Settled like that of an `Admit`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     """The request does not leave. The message tells the caller what to change."""
 
     status: int

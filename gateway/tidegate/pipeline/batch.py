@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from msgspec import structs
 
@@ -145,7 +145,7 @@ def _places(raw: bytes) -> Iterator[Value]:
 
 
 def _within(item: Item, refusal: Refuse) -> Refuse:
-    return replace(
+    return structs.replace(
         refusal,
         message=f"requests[{item.index}]: {refusal.message}",
         pointer=item.pointer + refusal.pointer,

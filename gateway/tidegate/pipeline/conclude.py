@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from tidegate.errors import place_of
@@ -38,8 +39,7 @@ MOST_EDITS = 200
 """That a record lists one by one: a body can hold a hundred thousand secrets."""
 
 
-@dataclass(slots=True)
-class Stamps:
+class Stamps(msgspec.Struct):
     """Monotonic nanoseconds; 0 where it has not come to that."""
 
     start: int = 0
@@ -65,8 +65,7 @@ class Digests:
     response: Any = field(default_factory=hashlib.sha256)
 
 
-@dataclass(slots=True)
-class Course:
+class Course(msgspec.Struct):
     """The course of one exchange, filled in by handler and relay as it goes."""
 
     exchange: Exchange
@@ -76,7 +75,7 @@ class Course:
     principal: Principal | None = None
     asked: str | None = None
     """The model as the caller wrote it."""
-    outline: dict[str, Any] = field(default_factory=dict)
+    outline: dict[str, Any] = {}
     """The request as the caller wrote it, without its content."""
     dispatched: bool = False
     upstream: str | None = None
@@ -103,7 +102,7 @@ class Course:
     """The answer's copy, where a policy inspects answers."""
     record: ExchangeRecord | None = None
     """Once it is written."""
-    at: Stamps = field(default_factory=Stamps)
+    at: Stamps = msgspec.field(default_factory=Stamps)
 
 
 def intent_of(course: Course, request_out: int) -> Intent:

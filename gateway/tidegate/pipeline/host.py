@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import coroutine
 from typing import Any, TypeVar
 
+import msgspec
+
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Request
 from tidegate.plugin import Admit, Answer, Decision, Policy, Refuse, Stage
@@ -33,8 +35,7 @@ class Link:
     timeout_s: float = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What came of asking one policy."""
 
     decision: Decision

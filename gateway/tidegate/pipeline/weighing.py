@@ -1,8 +1,8 @@
 """One policy's verdict: how it takes effect on a request, and what of it is written down."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import replace
 
 from tidegate.exchange import Exchange, Request
@@ -15,8 +15,7 @@ from tidegate.wire.outline import outline
 from tidegate.wire.routes import Kind
 
 
-@dataclass(slots=True)
-class Admission:
+class Admission(msgspec.Struct):
     """What admission has come to so far. Grows while policies are asked.
 
     It is filled in place, so that what was taken and decided is known even if the asking
@@ -24,10 +23,10 @@ class Admission:
     """
 
     request: Request
-    holds: list[Hold] = field(default_factory=list)
-    decisions: list[DecisionRecord] = field(default_factory=list)
-    edits: list[EditRecord] = field(default_factory=list)
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    holds: list[Hold] = []
+    decisions: list[DecisionRecord] = []
+    edits: list[EditRecord] = []
+    headers: list[tuple[str, str]] = []
     credential_consumed: bool = False
     credential_forwarded: bool = False
     """It leaves with the caller's own credential or not at all."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from tidegate.exchange import Request
 from tidegate.plugin import Admit, Answer, Decision, Inspector, Refuse, Stage
 from tidegate.record import ExchangeRecord
@@ -184,7 +186,7 @@ class PolicyCheck:
 
 def _bare(decision: Decision) -> Decision:
     """The decision without its hold, which is another one each time."""
-    return replace(decision, hold=None)
+    return msgspec.structs.replace(decision, hold=None)
 
 
 def _outcome(decision: Decision) -> tuple[object, ...]:

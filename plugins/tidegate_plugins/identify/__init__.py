@@ -8,7 +8,9 @@ to the upstream, which judges it; here it is only told apart from others.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from tidegate.errors import PluginError
 from tidegate.exchange import Credential, Exchange, Principal, Request
