@@ -93,9 +93,10 @@ class Collector:
             "receivers": {"otlp": {"protocols": protocols}},
             "exporters": {f"file/{name}": file(name) for name in signals},
             "service": {
+                "telemetry": {"metrics": {"level": "none"}},
                 "pipelines": {
                     name: {"receivers": ["otlp"], "exporters": [f"file/{name}"]} for name in signals
-                }
+                },
             },
         }
 

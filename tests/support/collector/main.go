@@ -1,5 +1,6 @@
-// An OpenTelemetry Collector of two parts: it takes OTLP over HTTP and gRPC, and writes what came
-// to files. Tests build it once and keep the program.
+// An OpenTelemetry Collector of few parts: it takes OTLP over HTTP and gRPC and writes what came to
+// files, for the tests of exporters; and it has the parts that deploy/compose/collector.yaml names.
+// Tests build it once and keep the program.
 package main
 
 import (
@@ -10,21 +11,31 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/otlpexporter"
+	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
 	"go.opentelemetry.io/collector/otelcol"
+	"go.opentelemetry.io/collector/processor"
+	"go.opentelemetry.io/collector/processor/batchprocessor"
+	"go.opentelemetry.io/collector/processor/memorylimiterprocessor"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
-	"go.opentelemetry.io/collector/service/telemetry"
+	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
-func factories() (otelcol.Factories, error) {
-	receivers, err := otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory())
-	if err != nil {
-		return otelcol.Factories{}, err
+func factories() (made otelcol.Factories, err error) {
+	if made.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory()); err != nil {
+		return
 	}
-	exporters, err := otelcol.MakeFactoryMap[exporter.Factory](fileexporter.NewFactory())
-	// Its telemetry about itself would double what is to be compiled.
-	silent := telemetry.NewFactory(func() component.Config { return &struct{}{} })
-	return otelcol.Factories{Receivers: receivers, Exporters: exporters, Telemetry: silent}, err
+	if made.Processors, err = otelcol.MakeFactoryMap[processor.Factory](
+		batchprocessor.NewFactory(), memorylimiterprocessor.NewFactory(),
+	); err != nil {
+		return
+	}
+	made.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
+		fileexporter.NewFactory(), otlpexporter.NewFactory(), otlphttpexporter.NewFactory(),
+	)
+	made.Telemetry = otelconftelemetry.NewFactory()
+	return
 }
 
 func main() {
