@@ -33,6 +33,11 @@ class Candidate:
     """Its /metrics tells `tidegate_overhead_seconds`."""
     settings: tuple[tuple[str, str], ...] = ()
     """Environment variables."""
+    headers: Callable[[Place], Mapping[str, str]] = lambda _: {}
+    """What it wants of each request beside the usual."""
+    path: str = "/v1/messages"
+    start_s: float = 60
+    """How long it may take until it answers."""
 
     def takes(self, case: Case) -> bool:
         return self.name in (case.who or USUAL)

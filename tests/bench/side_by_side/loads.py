@@ -5,10 +5,11 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.side_by_side.cases import Case
@@ -16,6 +17,7 @@ from bench.side_by_side.place import CALLER_KEY
 from bench.side_by_side.processes import Process
 
 START_S = 60.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 POLL_S = 0.002
 LOAD_S = 150.0
 OVERHEAD = re.compile(
@@ -64,14 +66,14 @@ class Generator:
         self._folder = folder
         self._core = core
 
-    def run(self, port: int, case: Case) -> dict[str, Any]:
+    def run(self, port: int, case: Case, *more: str) -> dict[str, Any]:
         """Put the case's load on a port; return what the generator says.
 
         Raises:
             Failed: it broke off.
         """
         mode = "stream" if case.mode == "neighbour" else case.mode
-        command = self.command(mode, port, case.body, *case.arguments())
+        command = self.command(mode, port, case.body, *case.arguments(), *more)
         try:
             ran = subprocess.run(
                 command, capture_output=True, text=True, timeout=LOAD_S, check=False
@@ -123,13 +125,21 @@ def overhead(admin_port: int) -> Overhead:
     return Overhead(found.get("sum", 0.0), found.get("count", 0.0))
 
 
-def until_answered(process: Process, port: int, method: str, path: str, body: bytes) -> None:
+def until_answered(
+    process: Process,
+    port: int,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str] = NOTHING,
+    within_s: float = START_S,
+) -> None:
     """Wait until something is served.
 
     Raises:
         Failed: it is not, or not in time.
     """
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + within_s
     status, answer = 0, b""
     while status != 200:
         if process.ended or time.monotonic() > deadline:
@@ -137,17 +147,19 @@ def until_answered(process: Process, port: int, method: str, path: str, body: by
             raise Failed(f"{path} is not served: {words}\n{process.last_words()}")
         time.sleep(POLL_S)
         try:
-            status, answer = ask(port, method, path, body)
+            status, answer = ask(port, method, path, body, headers)
         except OSError:
             continue
 
 
-def ask(port: int, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+def ask(
+    port: int, method: str, path: str, body: bytes, more: Mapping[str, str] = NOTHING
+) -> tuple[int, bytes]:
     """Send one request; return status and body of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
     try:
-        connection.request(method, path, body, headers | {"x-api-key": CALLER_KEY})
+        connection.request(method, path, body, {**headers, "x-api-key": CALLER_KEY, **more})
         response = connection.getresponse()
         return response.status, response.read()
     finally:

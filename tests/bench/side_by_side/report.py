@@ -99,14 +99,14 @@ def _cell(figure: Figure | None) -> str:
         return "-"
     value = _number(figure.value.median)
     reference = next((name for name in SHOWN_RATIOS if name in figure.to), None)
-    return f"{value} ({_ratio(figure.to[reference])})" if reference else value
+    return f"{value} ({spread(figure.to[reference])})" if reference else value
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _ratio(found: Spread) -> str:
+def spread(found: Spread) -> str:
     middle = f"{found.median:.2f}×"
     return middle if found.rounds < 2 else f"{middle}, {found.low:.2f}-{found.high:.2f}"
 
@@ -121,8 +121,8 @@ def _target_row(target: Target, result: Result) -> list[str]:
     if reached is None:
         return [target.what, target.bound, "not measured", ""]
     verdict = "met" if target.met(reached) else "not met"
-    spread = f"{_number(reached.median)} ({_number(reached.low)}-{_number(reached.high)})"
-    return [target.what, target.bound, spread, verdict if result.judged else ""]
+    found = f"{_number(reached.median)} ({_number(reached.low)}-{_number(reached.high)})"
+    return [target.what, target.bound, found, verdict if result.judged else ""]
 
 
 def _agreement(result: Result) -> str:

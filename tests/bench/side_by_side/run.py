@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from bench.side_by_side.candidates import CANDIDATES, Candidate
+from bench.side_by_side.candidates import Candidate
 from bench.side_by_side.cases import Case
 from bench.side_by_side.loads import Failed
 from bench.side_by_side.stage import Cores, Stage
@@ -112,7 +112,7 @@ class Run:
                 self.failures.append(f"{case.name}, {candidate.name}: {failed!r}")
                 say(f"  failed: {self.failures[-1]}")
             self._done_s += case.expected_s()
-        sample = {each.name: found[each.name] for each in CANDIDATES if each.name in found}
+        sample = {each.name: found[each.name] for each in there if each.name in found}
         self.samples[case.name].append(sample)
         with self._log.open("a") as out:
             out.write(json.dumps({"round": self.round, "case": case.name, **sample}) + "\n")

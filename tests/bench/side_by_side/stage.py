@@ -41,6 +41,8 @@ class Running:
     port: int
     admin_port: int
     took_s: float
+    wants: tuple[str, ...] = ()
+    """More arguments for the load generator."""
 
 
 class Stage:
@@ -108,7 +110,7 @@ class Stage:
         process.settle()
         inside = overhead(running.admin_port) if candidate.measures_itself else None
         before, counted = process.cpu(), self.upstream.stats()
-        found = self.generator.run(running.port, case)
+        found = self.generator.run(running.port, case, *running.wants)
         _check(case, found)
         process.settle()
         cpu, now = process.cpu().since(before), self.upstream.stats()
@@ -204,10 +206,20 @@ class Stage:
         )
         try:
             body = (self.folder / "1k.json").read_bytes()
-            until_answered(process, place.port, "POST", "/v1/messages", body)
-            yield Running(process, place.port, place.admin_port, time.monotonic() - began)
+            headers = candidate.headers(place)
+            until_answered(
+                process, place.port, "POST", candidate.path, body, headers, candidate.start_s
+            )
+            took_s = time.monotonic() - began
+            yield Running(process, place.port, place.admin_port, took_s, wants(candidate, place))
         finally:
             process.stop()
+
+
+def wants(candidate: Candidate, place: Place) -> tuple[str, ...]:
+    """Return the load generator's arguments for what a candidate wants of each request."""
+    headers = [("-X", f"{name}: {value}") for name, value in candidate.headers(place).items()]
+    return (*(each for pair in headers for each in pair), "-P", candidate.path)
 
 
 def files() -> int:

@@ -70,7 +70,9 @@ def _figures(name: str, rounds: list[Round]) -> dict[str, Figure]:
 def _figure(name: str, key: str, rounds: list[Round]) -> Figure:
     values = [each[name][key] for each in rounds if key in each.get(name, {})]
     ratios = {other: _ratios(name, other, key, rounds) for other in REFERENCES if other != name}
-    return Figure(_spread(values), {other: _spread(each) for other, each in ratios.items() if each})
+    return Figure(
+        spread_of(values), {other: spread_of(each) for other, each in ratios.items() if each}
+    )
 
 
 def _ratios(name: str, other: str, key: str, rounds: list[Round]) -> list[float]:
@@ -79,5 +81,5 @@ def _ratios(name: str, other: str, key: str, rounds: list[Round]) -> list[float]
     return [ours / theirs for ours, theirs in pairs if ours is not None and (theirs or 0) > 0]
 
 
-def _spread(values: list[float]) -> Spread:
+def spread_of(values: list[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values), len(values))

@@ -1,0 +1,1 @@
+"""Other gateways beside tidegate; see peers.py."""
