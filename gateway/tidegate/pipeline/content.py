@@ -53,6 +53,8 @@ async def content_of(
     `at` is left for who writes it.
     """
     asked = course.admission.request.body.document if course.admission is not None else {}
+    if course.caller is not None:
+        asked = course.caller.governed(asked)
     request, not_asked = await _clean(links, course, asked, max_bytes)
     response, not_answered = await _clean(links, course, answer.document, max_bytes)
     return Content(

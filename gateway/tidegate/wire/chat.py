@@ -1,6 +1,7 @@
-"""The usage meter for chats that the upstream converts: reads a copy, and tells it as Messages do.
+"""Answers to chats that the upstream converts, read as Messages: usage by a meter, content as a document.
 
-So records, limits and metrics know no second format (messages-api sheet, sections 9.3, 9.4).
+So records, limits, metrics and inspections know no second format (messages-api sheet, sections
+9.3, 9.4).
 """
 
 import json
@@ -47,12 +48,10 @@ class _Seen:
         if error is not None:
             self.error = (type(error) is dict and _text(error.get("type"))) or "unknown"
         content = False
-        choices = document.get("choices")
-        for choice in choices if type(choices) is list else ():
-            if type(choice) is dict:
-                reason = _text(choice.get("finish_reason"))
-                self.stop = _STOP_REASONS.get(reason, reason) if reason else self.stop
-                content |= _has_content(choice.get("delta"))
+        for choice in _dicts(document.get("choices")):
+            reason = _text(choice.get("finish_reason"))
+            self.stop = _STOP_REASONS.get(reason, reason) if reason else self.stop
+            content |= _has_content(choice.get("delta"))
         return content
 
     def reading(self, *, streamed: bool, **more: Any) -> Reading:
@@ -150,6 +149,68 @@ def usage_of(found: Any) -> dict[str, Any] | None:
         "output_tokens": _count(found, "completion_tokens"),
         "output_tokens_details": {"thinking_tokens": _count(output, "reasoning_tokens")},
     }
+
+
+class Completion:
+    """A message that grows chunk by chunk, or comes whole."""
+
+    def __init__(self) -> None:
+        self._seen = _Seen()
+        self._texts: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def take(self, document: dict[str, Any]) -> None:
+        """Take in a chunk or a completion."""
+        self._seen.take(document)
+        for choice in _dicts(document.get("choices")):
+            said = choice.get("delta") or choice.get("message")
+            if type(said) is not dict:
+                continue
+            self._texts += [said[k] for k in ("content", "refusal") if type(said.get(k)) is str]
+            for number, call in enumerate(_dicts(said.get("tool_calls"))):
+                index = call.get("index")
+                self._grow(index if type(index) is int else number, call)
+
+    def _grow(self, index: int, call: dict[str, Any]) -> None:
+        use = self._calls.setdefault(index, {"type": "tool_use", "input": ""})
+        function = call.get("function")
+        function = function if type(function) is dict else {}
+        use.update({k: v for k, v in (("id", call.get("id")), ("name", function.get("name"))) if v})
+        if type(function.get("arguments")) is str:
+            use["input"] += function["arguments"]
+
+    def document(self) -> dict[str, Any]:
+        """Return the message that it has come to. Arguments that broke off are a string."""
+        seen = self._seen
+        text = "".join(self._texts)
+        blocks: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
+        blocks += [{**use, "input": _input(use["input"])} for use in self._calls.values()]
+        return {
+            "id": seen.id,
+            "type": "message",
+            "role": "assistant",
+            "model": seen.model,
+            "content": blocks,
+            "stop_reason": seen.stop,
+            "usage": seen.usage,
+        }
+
+
+def is_chat(document: dict[str, Any]) -> bool:
+    """Whether this is a chunk or a completion."""
+    return document.get("object") in ("chat.completion", "chat.completion.chunk")
+
+
+def _input(text: str) -> Any:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return text
+    return found if type(found) is dict else text
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if type(item) is dict] if type(value) is list else []
 
 
 def _count(holder: dict[str, Any], key: str) -> int:

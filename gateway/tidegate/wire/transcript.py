@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.wire import sse
+from tidegate.wire import chat, sse
 from tidegate.wire.capture import MAX_ANSWER_BYTES, Capture
 
 _QUIET = frozenset((b"", b"[DONE]"))
@@ -43,7 +43,7 @@ def read(capture: Capture) -> Transcript:
     if media == "text/event-stream":
         document = _stream(payload, missing)
     elif media == "application/json" or media.endswith("+json"):
-        document = _object(payload) or _nothing(missing)
+        document = _whole(_object(payload)) or _nothing(missing)
     else:
         document = _nothing(missing)
     return Transcript(document, len(payload), tuple(dict.fromkeys(missing)))
@@ -52,6 +52,15 @@ def read(capture: Capture) -> Transcript:
 def _nothing(missing: list[str]) -> dict[str, Any]:
     missing.append("unreadable")
     return {}
+
+
+def _whole(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a message as it is, and a chat completion as a message."""
+    if not chat.is_chat(document):
+        return document
+    completion = chat.Completion()
+    completion.take(document)
+    return completion.document()
 
 
 def _object(data: bytes | str) -> dict[str, Any]:
@@ -84,15 +93,20 @@ def _inflated(payload: bytes, coding: str) -> tuple[bytes, str]:
 
 def _stream(payload: bytes, missing: list[str]) -> dict[str, Any]:
     message = _Message()
+    completion: chat.Completion | None = None
     decoder = sse.Decoder(MAX_ANSWER_BYTES)
     for event in (*decoder.feed(payload), *decoder.finish()):
         if event.data.strip() in _QUIET:
             continue
         data = _object(event.data)
+        if chat.is_chat(data):
+            completion = completion or chat.Completion()
+            completion.take(data)
+            continue
         reason = message.take(event.name.decode("latin-1") or data.get("type"), data)
         if reason:
             missing.append(reason)
-    return message.document()
+    return message.document() if completion is None else completion.document()
 
 
 class _Message:

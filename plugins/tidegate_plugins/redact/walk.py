@@ -56,8 +56,16 @@ OBJECTS: Mapping[str, Mapping[str, Rule]] = {
         "container": F, "diagnostics": F, "billing_policy": F, "thread": F, "fallbacks": F,
         "betas": F, "anthropic_beta": F, "anthropic_version": F, "output_config": "output_config",
         "mcp_servers": "mcp_server", "context_management": "typed", "compaction": "typed",
+        "user": F, "safety_identifier": F, "reasoning_effort": O,
     },
-    "message": {"role": O, "content": "block", "clear_at": O, "output_config": O},
+    "message": {
+        "role": O, "content": "block", "clear_at": O, "output_config": O, "tool_call_id": O,
+        "tool_calls": "tool_call",
+    },
+    "tool_call": {"id": O, "type": O, "function": "function"},
+    "function": {"name": O, "description": T, "arguments": T},
+    "image_url": {"url": F, "detail": O},
+    "image_url:data": {"url": O, "detail": O},
     "answer": {
         "id": O, "type": O, "role": O, "model": O, "content": "block", "stop_reason": O, "usage": O,
         "container": O, "request_id": O,
@@ -68,7 +76,7 @@ OBJECTS: Mapping[str, Mapping[str, Rule]] = {
     "tool": {
         "type": O, "name": O, "description": T, "cache_control": O, "allowed_callers": O,
         "model": O, "caching": O, "mcp_server_name": O, "allowed_domains": F, "url_sources": F,
-        "blocked_domains": F, "response_inclusion": O, "tools": "tool",
+        "blocked_domains": F, "response_inclusion": O, "tools": "tool", "function": "function",
     },
     "tool_change": {"type": O, "name": O, "server_name": O, "definition": "tool"},
     "citation": {"type": O, "file_id": O, "encrypted_index": O, "url": F, "cited_text": T},
@@ -84,7 +92,8 @@ OBJECTS: Mapping[str, Mapping[str, Rule]] = {
     "source:text": {"type": O, "media_type": O, "data": T},
     "source:content": {"type": O, "content": "block"},
 }  # fmt: skip
-"""By table: what to do under a key. Any other key holds `TEXT` of that name."""
+"""By table: what to do under a key. Any other key holds `TEXT` of that name. Fields of the OpenAI
+format are among them, for chats that the upstream converts."""
 
 _USE: Mapping[str, Rule] = {
     "id": O, "name": O, "caller": O, "toolset_name": O, "server_name": O,
@@ -97,6 +106,7 @@ _SERVER_RESULT: Mapping[str, Rule] = {"tool_use_id": O, "caller": O, "content": 
 BLOCKS: Mapping[str, Mapping[str, Rule]] = {
     "text": {"text": T, "citations": "citation"},
     "image": {"source": "source", "transformations": O},
+    "image_url": {"image_url": "image_url"},
     "document": {"source": "source", "title": T, "context": T},
     "search_result": {"source": F, "title": T, "content": "block"},
     "thinking": {"thinking": T, "signature": O},
@@ -262,6 +272,8 @@ def _table(node: dict[str, Any], rule: Rule, signed: bool) -> tuple[Mapping[str,
         return _BLOCKS.get(name, _ANY_BLOCK), signed or name in WRITTEN_UPSTREAM
     if rule == "source":
         return OBJECTS.get(f"source:{name}", _NOTHING), signed
+    if rule == "image_url" and str(node.get("url")).startswith("data:image/"):
+        return OBJECTS["image_url:data"], signed
     if rule == "result" and name in _BLOCKS:
         return _table(node, "block", signed)
     if rule == "message":
