@@ -1,6 +1,6 @@
 """What has no counterpart in Messages: refused by name, or, where a request is only read, kept."""
 
-import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ from tidegate.wire.body import BodyError, escape
 
 Json = dict[str, Any]
 LEAVE = "leave it away"
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,12 @@ class Place:
         """
         rest = {k: v for k, v in holder.items() if k not in known and v is not None}
         for key in rest if not self.lenient else ():
-            raise self.at(key).unknown((fixes or {}).get(key, LEAVE))
+            raise self.named(key).unknown((fixes or {}).get(key, LEAVE))
         return rest
+
+    def named(self, key: str) -> "Place":
+        """Return the place of a field that nobody knows: one that is no word may be content."""
+        return self.at(key if _WORD.fullmatch(key) else "…")
 
     def merged(self, rest: Json, made: Json) -> Json:
         """Return both together.
@@ -50,7 +55,7 @@ class Place:
             BodyError: what is kept would hide behind what was made.
         """
         for key in rest.keys() & made.keys():
-            raise self.at(key).unknown()
+            raise self.named(key).unknown()
         return {**rest, **made}
 
 
@@ -59,16 +64,8 @@ def dotted(pointer: str) -> str:
     found = ""
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
-        found += f"[{name}]" if name.isdecimal() else f".{_shown(name)}"
+        found += f"[{name}]" if name.isdecimal() else f".{name}"
     return found.removeprefix(".") or "the body"
-
-
-def _shown(name: str) -> str:
-    return (
-        name
-        if name.isidentifier() and name.isascii() and len(name) <= 64
-        else json.dumps(name[:64])
-    )
 
 
 def typed(value: Any, kind: type, wanted: str, place: Place) -> Any:
