@@ -1,13 +1,15 @@
 """LangChain and pydantic-ai, as their users write programs, against `chat_completions = "convert"`."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, ImageUrl, ModelHTTPError
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -27,6 +29,13 @@ async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
     toml = '[openai]\nchat_completions = "convert"\n'
     async with serve_simulator() as api, gateway(tmp_path, api.url, toml) as running:
         yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[DefaultAsyncHttpxClient]:
+    """What both send with, so that it is closed at the end."""
+    async with DefaultAsyncHttpxClient() as client:
+        yield client
 
 
 class Place(BaseModel):
@@ -49,12 +58,19 @@ def ring(times: int) -> str:
 # LangChain
 
 
-def chain(gate: Gateway, **more: object) -> ChatOpenAI:
-    return ChatOpenAI(model=OPUS, api_key=KEY, base_url=f"{gate.url}/v1", max_retries=0, **more)
+@pytest.fixture
+def chain(gate: Gateway, http: DefaultAsyncHttpxClient) -> Callable[..., ChatOpenAI]:
+    def make(**more: Any) -> ChatOpenAI:
+        url = f"{gate.url}/v1"
+        return ChatOpenAI(
+            model=OPUS, api_key=KEY, base_url=url, max_retries=0, http_async_client=http, **more
+        )
+
+    return make
 
 
-async def test_langchain_text(gate: Gateway) -> None:
-    found = await chain(gate, temperature=0.3, max_tokens=500).ainvoke(
+async def test_langchain_text(gate: Gateway, chain: Callable[..., ChatOpenAI]) -> None:
+    found = await chain(temperature=0.3, max_tokens=500).ainvoke(
         [SystemMessage("Be brief."), HumanMessage("grüße")]
     )
     assert found.content == "You said: grüße"
@@ -66,16 +82,16 @@ async def test_langchain_text(gate: Gateway) -> None:
     assert usage["input_tokens"] == record["usage"]["input"]
 
 
-async def test_langchain_streams(gate: Gateway) -> None:
-    chunks = [chunk async for chunk in chain(gate, stream_usage=True).astream("grüße " * 20)]
+async def test_langchain_streams(gate: Gateway, chain: Callable[..., ChatOpenAI]) -> None:
+    chunks = [chunk async for chunk in chain(stream_usage=True).astream("grüße " * 20)]
     assert "".join(str(chunk.content) for chunk in chunks) == f"You said: {'grüße ' * 20}"
     told = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
     assert told[-1]["output_tokens"] == (await gate.exchange())["usage"]["output"]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_langchain_tools(gate: Gateway, streaming: bool) -> None:
-    model = chain(gate, streaming=streaming).bind_tools([look, ring])
+async def test_langchain_tools(chain: Callable[..., ChatOpenAI], streaming: bool) -> None:
+    model = chain(streaming=streaming).bind_tools([look, ring])
     asked = HumanMessage("look, and ring")
     said = await model.ainvoke([asked])
     assert [call["name"] for call in said.tool_calls] == ["look", "ring"]
@@ -86,42 +102,51 @@ async def test_langchain_tools(gate: Gateway, streaming: bool) -> None:
     assert found.content == "The tool returned: a tide\na tide"
 
 
-async def test_langchain_images_and_json(gate: Gateway) -> None:
+async def test_langchain_images_and_json(gate: Gateway, chain: Callable[..., ChatOpenAI]) -> None:
     data = f"data:image/png;base64,{base64.b64encode(PIXEL).decode()}"
     parts = [
         {"type": "text", "text": "what is this?"},
         {"type": "image_url", "image_url": {"url": data}},
     ]
-    found = await chain(gate).ainvoke([HumanMessage(parts)])
+    found = await chain().ainvoke([HumanMessage(parts)])
     assert found.content == "You said: what is this?"
-    place = await chain(gate).with_structured_output(Place, method="json_schema").ainvoke("where?")
+    place = await chain().with_structured_output(Place, method="json_schema").ainvoke("where?")
     assert isinstance(place, Place)
 
 
 # pydantic-ai
 
 
-def agent(gate: Gateway, **more: object) -> Agent:
-    provider = OpenAIProvider(base_url=f"{gate.url}/v1", api_key=KEY)
-    return Agent(OpenAIChatModel(OPUS, provider=provider), **more)
+@pytest.fixture
+def agent(gate: Gateway, http: DefaultAsyncHttpxClient) -> Callable[..., Agent[None, Any]]:
+    url = f"{gate.url}/v1"
+    client = AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0, http_client=http)
+    model = OpenAIChatModel(OPUS, provider=OpenAIProvider(openai_client=client))
+
+    def make(**more: Any) -> Agent[None, Any]:
+        return Agent(model, **more)
+
+    return make
 
 
-async def test_pydantic_ai_text_and_usage(gate: Gateway) -> None:
-    found = await agent(gate, instructions="Be brief.").run("grüße")
+async def test_pydantic_ai_text_and_usage(
+    gate: Gateway, agent: Callable[..., Agent[None, Any]]
+) -> None:
+    found = await agent(instructions="Be brief.").run("grüße")
     assert found.output == "You said: grüße"
     record = await gate.exchange()
     assert found.usage.output_tokens == record["usage"]["output"]
 
 
-async def test_pydantic_ai_streams(gate: Gateway) -> None:
-    async with agent(gate).run_stream("grüße " * 20) as run:
+async def test_pydantic_ai_streams(agent: Callable[..., Agent[None, Any]]) -> None:
+    async with agent().run_stream("grüße " * 20) as run:
         texts = [text async for text in run.stream_text(delta=True, debounce_by=None)]
     assert len(texts) > 1
     assert "".join(texts) == f"You said: {'grüße ' * 20}"
 
 
-async def test_pydantic_ai_tools(gate: Gateway) -> None:
-    made = agent(gate)
+async def test_pydantic_ai_tools(gate: Gateway, agent: Callable[..., Agent[None, Any]]) -> None:
+    made = agent()
     seen: list[str] = []
 
     @made.tool_plain
@@ -140,18 +165,18 @@ async def test_pydantic_ai_tools(gate: Gateway) -> None:
     assert len(await gate.exchanges(2)) == 2
 
 
-async def test_pydantic_ai_images_and_json(gate: Gateway) -> None:
+async def test_pydantic_ai_images_and_json(agent: Callable[..., Agent[None, Any]]) -> None:
     content = ["what?", ImageUrl("https://example.com/a.png"), BinaryContent(PIXEL, media_type="image/png")]  # fmt: skip
-    assert (await agent(gate).run(content)).output == "You said: what?"
-    found = await agent(gate, output_type=NativeOutput(Place)).run("where?")
+    assert (await agent().run(content)).output == "You said: what?"
+    found = await agent(output_type=NativeOutput(Place)).run("where?")
     assert isinstance(found.output, Place)
-    by_tool = await agent(gate, output_type=Place).run("where?")
+    by_tool = await agent(output_type=Place).run("where?")
     assert isinstance(by_tool.output, Place)
 
 
-async def test_pydantic_ai_errors(gate: Gateway) -> None:
+async def test_pydantic_ai_errors(agent: Callable[..., Agent[None, Any]]) -> None:
     with pytest.raises(ModelHTTPError) as caught:
-        await agent(gate, model_settings={"seed": 7}).run("hi")
+        await agent(model_settings={"seed": 7}).run("hi")
     assert caught.value.status_code == 400
     assert isinstance(caught.value.body, dict)
     assert caught.value.body["param"] == "seed"
