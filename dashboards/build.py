@@ -21,12 +21,20 @@ def rendered() -> dict[str, str]:
     """Return the text of each file. Every target, panel and key stands where it stood before."""
     boards = [_visible(module.board().build()) for module in BOARDS]
     return {
-        f"{place}-{str(board.uid).removeprefix('tidegate-')}.json": json.dumps(
-            board, cls=JSONEncoder, sort_keys=True, indent=2, ensure_ascii=False
+        f"{place}-{str(board.uid).removeprefix('tidegate-')}.json": _plain(
+            json.dumps(board, cls=JSONEncoder)
         )
-        + "\n"
         for place, board in enumerate(boards, start=1)
     }
+
+
+def _plain(text: str) -> str:
+    """Take out what the types say of variables of another kind."""
+    board = json.loads(text)
+    for variable in board["templating"]["list"]:
+        for name in ("auto", "auto_count", "auto_min"):
+            variable.pop(name, None)
+    return json.dumps(board, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
 
 def _visible(board: Dashboard) -> Dashboard:

@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from source.page import Row, page
 from source.panels import Column, Query, lines, stat, table
-from source.queries import gathered, highest, increase, of, rate, total
+from source.queries import grown, highest, of, rate, total
 
 LAG = "tidegate_observer_lag_seconds"
 SEEN = "tidegate_worker_last_seen_timestamp_seconds"
@@ -117,14 +117,11 @@ def _workers() -> Row:
                 "By themselves (writer), or found dead by recovery, in each interval.",
                 "short",
                 Query(
-                    gathered(
-                        "sum",
-                        f"increase({of('tidegate_writers_ended_total')}[$__rate_interval])",
-                        "by",
-                    ),
+                    grown("tidegate_writers_ended_total", by="by", window="$__rate_interval"),
                     "{{by}}",
                 ),
                 bad=1,
+                least=2,
             ),
         ],
     )
@@ -132,7 +129,7 @@ def _workers() -> Row:
 
 def _journal() -> Row:
     removed = [
-        increase(f"tidegate_journal_removed_{what}_total", window="$__rate_interval")
+        grown(f"tidegate_journal_removed_{what}_total", window="$__rate_interval")
         for what in ("segments", "records")
     ]
     return Row(
@@ -166,6 +163,7 @@ def _journal() -> Row:
                     "{{instance}} {{worker}}",
                 ),
                 bad=1,
+                least=2,
                 span=12,
             ),
             lines(
@@ -173,7 +171,7 @@ def _journal() -> Row:
                 "That could be neither written nor kept, in each interval. These exchanges are in no account.",
                 "short",
                 Query(
-                    increase(
+                    grown(
                         "tidegate_journal_lost_records_total",
                         by="instance, worker",
                         window="$__rate_interval",
@@ -181,6 +179,7 @@ def _journal() -> Row:
                     "{{instance}} {{worker}}",
                 ),
                 bad=1,
+                least=2,
                 span=12,
             ),
         ],
@@ -217,12 +216,11 @@ def _observers() -> Row:
                 "Records that retention removed before an observer had read them, in each interval.",
                 "short",
                 Query(
-                    increase(
-                        "tidegate_observer_lost_records_total", by=by, window="$__rate_interval"
-                    ),
+                    grown("tidegate_observer_lost_records_total", by=by, window="$__rate_interval"),
                     legend,
                 ),
                 bad=1,
+                least=2,
             ),
             lines(
                 "Records counted",
@@ -244,8 +242,8 @@ def _observers() -> Row:
             ),
             lines(
                 "CPU of the observatory",
-                "The process that serves these metrics and runs the observers: cores in use.",
-                "short",
+                "The process that serves these metrics and runs the observers; 100 % is one core.",
+                "percentunit",
                 Query(rate("process_cpu_seconds_total", by="instance"), "{{instance}}"),
                 span=6,
             ),
@@ -261,17 +259,16 @@ def _observers() -> Row:
                 "Counted as `other`, in each interval: raise `label_limit`, or find who invents names.",
                 "short",
                 Query(
-                    increase(
-                        "tidegate_dropped_series_total", by="label", window="$__rate_interval"
-                    ),
+                    grown("tidegate_dropped_series_total", by="label", window="$__rate_interval"),
                     "{{label}}",
                 ),
                 bad=1,
+                least=2,
                 span=6,
             ),
             lines(
-                "Size and time of scrapes",
-                "Series in one scrape.",
+                "Series in a scrape",
+                "By instance. Prometheus keeps each of them in memory.",
                 "short",
                 Query(f"max by (instance) ({of('scrape_samples_scraped')})", "{{instance}}"),
                 warn=20000,
@@ -291,9 +288,7 @@ def _config() -> Row:
                 "Of workers, in each interval, by result.",
                 "short",
                 Query(
-                    increase(
-                        "tidegate_config_reloads_total", by="result", window="$__rate_interval"
-                    ),
+                    grown("tidegate_config_reloads_total", by="result", window="$__rate_interval"),
                     "{{result}}",
                 ),
             ),
@@ -310,6 +305,7 @@ def _config() -> Row:
                     f"{highest('tidegate_config_last_reload_timestamp_seconds', by='instance, worker')} * 1000",
                     "dateTimeFromNow",
                 ),
+                labels=("instance", "worker"),
                 span=8,
             ),
             table(
@@ -320,6 +316,7 @@ def _config() -> Row:
                     f"count by (instance, config) ({of('tidegate_config_info')})",
                     "short",
                 ),
+                labels=("instance", "config"),
                 span=8,
             ),
             table(
@@ -330,6 +327,7 @@ def _config() -> Row:
                     f"count by (instance, version) ({of('tidegate_build_info')})",
                     "short",
                 ),
+                labels=("instance", "version"),
                 span=8,
             ),
             table(
@@ -340,6 +338,7 @@ def _config() -> Row:
                     f"count by (plugin, use, stage, mode, version) ({of('tidegate_plugin_loaded')})",
                     "short",
                 ),
+                labels=("plugin", "use", "stage", "mode", "version"),
                 span=16,
             ),
         ],

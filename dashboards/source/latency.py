@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from source.page import Row, page
 from source.panels import Query, bars, heat, lines, stat
-from source.queries import MESSAGES, MODEL, increase, mean, quantile, rate, ratio
+from source.queries import MESSAGES, MODEL, grown, increase, mean, quantile, rate, share
 
 FIRST = "tidegate_time_to_first_token_seconds"
 GAP = "tidegate_stream_longest_gap_seconds"
@@ -72,7 +72,7 @@ def _now() -> Row:
                 bad=5.12,
             ),
             stat(
-                "Tokens a second, p50",
+                "Tokens per second, p50",
                 "Speed of one stream from its first token on, the median of complete streams.",
                 "short",
                 f"1 / {quantile(0.5, EACH, MODEL, window=range_)}",
@@ -143,7 +143,7 @@ def _first() -> Row:
                 Query(quantile(0.95, FIRST, MODEL, by="model"), "{{model}}", exemplars=True),
             ),
             lines(
-                "Tokens a second of a stream, p50",
+                "Tokens per second of a stream, p50",
                 "One over the median time of an output token, complete streams only.",
                 "short",
                 Query(f"1 / {quantile(0.5, EACH, MODEL, by='model')}", "{{model}}"),
@@ -184,25 +184,31 @@ def _whole() -> Row:
                 "From the request's head to the last byte of its answer. Points lead to traces.",
                 "s",
                 Query(quantile(0.95, DURATION, MODEL, by="route"), "{{route}}", exemplars=True),
+                span=12,
             ),
             lines(
                 "Streams and single answers, p95",
                 "Completed messages. Points lead to traces.",
                 "s",
-                Query(
-                    quantile(0.95, DURATION, MESSAGES, MODEL, COMPLETE, by="stream"),
-                    "stream {{stream}}",
-                    exemplars=True,
+                *(
+                    Query(
+                        quantile(0.95, DURATION, MESSAGES, MODEL, COMPLETE, f'stream="{stream}"'),
+                        name,
+                        exemplars=True,
+                    )
+                    for stream, name in (("true", "streams"), ("false", "single answers"))
                 ),
+                span=12,
             ),
             lines(
                 "The upstream's time, p95",
-                "From departure to the last byte of the upstream's answer, by upstream and error.",
+                "From departure to the last byte of the upstream's answer, by upstream and error (`none`: it went well).",
                 "s",
                 Query(
                     quantile(0.95, upstream, MODEL, by="upstream, error_type"),
-                    "{{upstream}} {{error_type}}",
+                    "{{upstream}}: {{error_type}}",
                 ),
+                span=12,
             ),
             lines(
                 "Connecting to the upstream",
@@ -211,6 +217,7 @@ def _whole() -> Row:
                 *_percentiles("tidegate_upstream_connect_seconds"),
                 warn=0.1,
                 bad=0.25,
+                span=12,
             ),
         ],
     )
@@ -232,9 +239,10 @@ def _streams() -> Row:
                 "Share of streams whose client left before the end. Impatience, time-outs in between, or Ctrl-C.",
                 "percentunit",
                 Query(
-                    ratio(rate(STREAMS, MODEL, GONE, by="model"), rate(STREAMS, MODEL, by="model")),
+                    share(rate(STREAMS, MODEL, GONE, by="model"), rate(STREAMS, MODEL, by="model")),
                     "{{model}}",
                 ),
+                least=0.3,
                 warn=0.1,
                 bad=0.25,
             ),
@@ -243,7 +251,7 @@ def _streams() -> Row:
                 "Why answers ended, in this time range. Many `max_tokens`: limits are tight.",
                 "short",
                 Query(
-                    f"sort_desc({increase('tidegate_stop_reasons_total', MODEL, by='stop_reason')})",
+                    f"sort_desc({grown('tidegate_stop_reasons_total', MODEL, by='stop_reason')})",
                     "{{stop_reason}}",
                 ),
             ),

@@ -9,6 +9,8 @@ from source.queries import (
     MODEL,
     TEAM,
     failed,
+    firing,
+    grown,
     increase,
     quantile,
     rate,
@@ -40,7 +42,7 @@ def _now() -> Row:
                 f"1 - {failed('$__range')}",
                 warn=0.9995,
                 bad=0.999,
-                decimals=3,
+                decimals=2,
             ),
             stat(
                 "Success",
@@ -55,13 +57,13 @@ def _now() -> Row:
                 "Requests",
                 "Exchanges that are over, refused ones included.",
                 "short",
-                increase(REQUESTS, TEAM, MODEL),
+                grown(REQUESTS, TEAM, MODEL),
             ),
             stat(
                 "Tokens",
                 "Everything processed: input, cache reads and writes, output.",
                 "short",
-                increase("tidegate_tokens_total", TEAM, MODEL),
+                grown("tidegate_tokens_total", TEAM, MODEL),
             ),
             stat(
                 "Cost",
@@ -99,6 +101,7 @@ def _traffic() -> Row:
                 "percentunit",
                 Query(failed(), "by the gateway"),
                 Query(failed(of_upstream=True), "with the upstream's"),
+                least=0.1,
                 warn=0.01,
                 bad=0.05,
             ),
@@ -110,14 +113,14 @@ def _traffic() -> Row:
                 Query(total("tidegate_open_streams"), "streams"),
             ),
             lines(
-                "Tokens by type",
-                "Tokens processed each second, in disjoint types.",
+                "Tokens per second by type",
+                "Tokens processed, in disjoint types.",
                 "short",
                 Query(rate("tidegate_tokens_total", TEAM, MODEL, by="type"), "{{type}}"),
                 stacked=True,
             ),
             lines(
-                "Cost by model",
+                "Cost per hour by model",
                 "Dollars an hour at the current pace, at the configured prices.",
                 "currencyUSD",
                 Query(
@@ -194,18 +197,17 @@ def _who() -> Row:
             table(
                 "Teams",
                 "What each team did in this time range. A team leads to its usage and cost.",
-                Column("Requests", increase(name, TEAM, MODEL, by="team"), "short"),
-                Column(
-                    "Tokens", increase("tidegate_tokens_total", TEAM, MODEL, by="team"), "short"
-                ),
+                Column("Requests", grown(name, TEAM, MODEL, by="team"), "short"),
+                Column("Tokens", grown("tidegate_tokens_total", TEAM, MODEL, by="team"), "short"),
                 Column(
                     "Cost",
                     increase("tidegate_cost_usd_total", TEAM, MODEL, by="team"),
                     "currencyUSD",
                 ),
                 Column(
-                    "Refused", increase(name, TEAM, MODEL, 'outcome="refused"', by="team"), "short"
+                    "Refused", grown(name, TEAM, MODEL, 'outcome="refused"', by="team"), "short"
                 ),
+                labels=("team",),
                 links=[("team", address("usage", "team"))],
             ),
             table(
@@ -213,9 +215,10 @@ def _who() -> Row:
                 "Of the rules shipped with tidegate; deploy/runbook.md says what to do. Empty is good.",
                 Column(
                     "Firing",
-                    'max by (alertname, severity, team, instance) (ALERTS{alertname=~"Tidegate.+", alertstate="firing"})',
+                    f"max by (alertname, severity, team, instance) ({firing()})",
                     "short",
                 ),
+                labels=("alertname", "severity", "team", "instance"),
             ),
         ],
     )

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
 from source.panels import SOURCE, AnyPanel
-from source.queries import of
+from source.queries import firing, of
 
 TAG = "tidegate"
 ALL = model.VariableOption(text="All", value="$__all", selected=True)
@@ -101,7 +101,7 @@ def _reloads() -> dashboard.AnnotationQuery:
 
 
 def _firing() -> dashboard.AnnotationQuery:
-    expr = 'ALERTS{alertname=~"Tidegate.+", alertstate="firing"}'
+    expr = firing()
     return _annotation("Alerts", "red", expr, "{{alertname}}")
 
 

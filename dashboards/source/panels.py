@@ -13,8 +13,12 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+HEIGHT = 9
+"""Of all panels but numbers: the legend's table has room for three series."""
 SOURCE = looks.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, YELLOW, RED = "green", "yellow", "red"
+PLAIN = "text"
+"""The colour of numbers that are neither good nor bad."""
 
 AnyPanel = series.Panel | stats.Panel | tables.Panel | bargauge.Panel | heatmap.Panel
 
@@ -48,10 +52,14 @@ def _target(query: Query, ref: str, *, instant: bool, table: bool) -> prometheus
     return target.format(PromQueryFormat.TABLE) if table else target
 
 
-def levels(warn: float | None, bad: float | None) -> Builder[model.ThresholdsConfig]:
+def levels(
+    warn: float | None, bad: float | None, base: str = PLAIN
+) -> Builder[model.ThresholdsConfig]:
     """Return thresholds: green, yellow from `warn`, red from `bad`; falling if `bad` is less."""
-    found = [(None, GREEN)]
-    if warn is not None and bad is not None and bad < warn:
+    found: list[tuple[float | None, str]] = [(None, GREEN)]
+    if warn is None and bad is None:
+        found = [(None, base)]
+    elif warn is not None and bad is not None and bad < warn:
         found = [(None, RED), (bad, YELLOW), (warn, GREEN)]
     else:
         found += [(at, name) for at, name in ((warn, YELLOW), (bad, RED)) if at is not None]
@@ -66,18 +74,22 @@ def lines(
     *queries: Query,
     stacked: bool = False,
     high: float | None = None,
+    least: float | None = None,
     warn: float | None = None,
     bad: float | None = None,
     span: int = 8,
 ) -> series.Panel:
-    """Return series over time, from 0; `high` is the end of the axis where there is one."""
+    """Return series over time, from 0.
+
+    `high` is the end of the axis where there is one, `least` what it reaches at least.
+    """
     panel = (
         series.Panel()
         .title(title)
         .description(description)
         .unit(unit)
         .datasource(SOURCE)
-        .height(8)
+        .height(HEIGHT)
         .span(span)
         .min(0)
         .line_width(1)
@@ -104,6 +116,8 @@ def lines(
         panel = panel.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL).group("A"))
     if high is not None:
         panel = panel.max(high)
+    if least is not None:
+        panel = panel.axis_soft_max(least)
     if warn is not None or bad is not None:
         style = common.GraphThresholdsStyleConfig().mode(looks.GraphThresholdsStyleMode.DASHED)
         panel = panel.thresholds_style(style)
@@ -141,7 +155,8 @@ def stat(
     )
     if decimals is not None:
         panel = panel.decimals(decimals)
-    return panel.time_from(since) if since else panel
+    # The description says which; in the header it would leave no room for the title.
+    return panel.time_from(since).hide_time_override(True) if since else panel
 
 
 def bars(
@@ -162,13 +177,17 @@ def bars(
         .description(description)
         .unit(unit)
         .datasource(SOURCE)
-        .height(8)
+        .height(HEIGHT)
         .span(span)
         .min(0)
         .orientation(looks.VizOrientation.HORIZONTAL)
         .display_mode(looks.BarGaugeDisplayMode.BASIC)
+        .name_placement(looks.BarGaugeNamePlacement.LEFT)
+        .sizing(looks.BarGaugeSizing.MANUAL)
+        .min_viz_height(20)
+        .max_viz_height(30)
         .no_value("–")
-        .thresholds(levels(warn, bad))
+        .thresholds(levels(warn, bad, "blue"))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
         .targets(_targets([query], instant=True))
     )
@@ -184,7 +203,7 @@ def heat(title: str, description: str, unit: str, expr: str, *, span: int = 12) 
         .description(description)
         .unit(unit)
         .datasource(SOURCE)
-        .height(8)
+        .height(HEIGHT)
         .span(span)
         .calculate(False)
         .color(
@@ -202,18 +221,17 @@ class Column:
     name: str
     expr: str
     unit: str
-    link: str = ""
 
 
 def table(
     title: str,
     description: str,
     *columns: Column,
-    drop: Sequence[str] = ("Time",),
+    labels: Sequence[str],
     links: Sequence[tuple[str, str]] = (),
     span: int = 12,
 ) -> tables.Panel:
-    """Return one row for each set of labels. `links`: (label, address) of drill-downs."""
+    """Return one row for each set of `labels`. `links`: (label, address) of drill-downs."""
     renamed = {f"Value #{chr(ord('A') + place)}": c.name for place, c in enumerate(columns)}
     if len(columns) == 1:
         renamed["Value"] = columns[0].name
@@ -223,16 +241,21 @@ def table(
         .description(description)
         .unit("short")
         .datasource(SOURCE)
-        .height(8)
+        .height(HEIGHT)
         .span(span)
         .filterable(True)
+        .min_width(60)
         .no_value("–")
         .targets(_targets([Query(c.expr) for c in columns], instant=True, table=True))
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
             model.DataTransformerConfig(
                 id_val="organize",
-                options={"excludeByName": dict.fromkeys(drop, True), "renameByName": renamed},
+                options={
+                    "excludeByName": {"Time": True},
+                    "indexByName": {name: at for at, name in enumerate((*labels, *renamed))},
+                    "renameByName": renamed,
+                },
             )
         )
         .sort_by([common.TableSortByFieldState().display_name(columns[0].name).desc(True)])

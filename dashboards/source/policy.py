@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from source.page import Row, address, page
 from source.panels import Column, Query, bars, lines, stat, table
-from source.queries import MODEL, TEAM, increase, of, quantile, rate, ratio
+from source.queries import MODEL, TEAM, grown, increase, of, or_none, quantile, rate, share
 
 DECISIONS = "tidegate_policy_decisions_total"
 REFUSALS = "tidegate_refusals_total"
@@ -38,13 +38,13 @@ def _now() -> Row:
                 "Refused",
                 "Exchanges that a policy or the gateway refused.",
                 "short",
-                increase(REFUSALS, TEAM),
+                or_none(grown(REFUSALS, TEAM)),
             ),
             stat(
                 "Share refused",
                 "Of all exchanges of the chosen teams and models.",
                 "percentunit",
-                ratio(
+                share(
                     increase("tidegate_requests_total", TEAM, MODEL, 'outcome="refused"'),
                     increase("tidegate_requests_total", TEAM, MODEL),
                 ),
@@ -56,31 +56,27 @@ def _now() -> Row:
                 "Secrets",
                 "Found in requests and answers: masked, blocked or only recorded.",
                 "short",
-                increase(REDACTIONS),
+                or_none(grown(REDACTIONS)),
             ),
             stat(
                 "Not identified",
                 "Refusals of the identity plugin.",
                 "short",
-                increase(REFUSALS, TEAM, IDENTITY),
-                warn=50,
-                bad=500,
+                or_none(grown(REFUSALS, TEAM, IDENTITY)),
             ),
             stat(
                 "Odd requests",
                 "Refused because they could be read in two ways, or bring what no client of the API sends: encoded or broken bodies, contradicting credentials, override headers.",
                 "short",
-                increase(REFUSALS, TEAM, EVASION),
+                or_none(grown(REFUSALS, TEAM, EVASION)),
                 warn=1,
-                bad=50,
             ),
             stat(
                 "Let pass on error",
                 'Decisions of a policy that failed and has `on_error = "admit"`: it protected nothing then.',
                 "short",
-                increase(DECISIONS, OPEN),
-                warn=1,
-                bad=10,
+                or_none(grown(DECISIONS, OPEN)),
+                bad=1,
             ),
         ],
     )
@@ -100,13 +96,15 @@ def _refusals() -> Row:
             table(
                 "Refusals by rule",
                 "In this time range. What a rule means: plugins/README.md.",
-                Column("Refused", increase(REFUSALS, TEAM, by="plugin, rule"), "short"),
+                Column("Refused", grown(REFUSALS, TEAM, by="plugin, rule"), "short"),
+                labels=("plugin", "rule"),
                 span=8,
             ),
             table(
                 "Refusals by team and rule",
                 "In this time range; `none` is a caller that was not identified. A team leads to what it uses.",
-                Column("Refused", increase(REFUSALS, TEAM, by="team, plugin, rule"), "short"),
+                Column("Refused", grown(REFUSALS, TEAM, by="team, plugin, rule"), "short"),
+                labels=("team", "plugin", "rule"),
                 links=[("team", address("usage", "team"))],
                 span=8,
             ),
@@ -123,16 +121,18 @@ def _secrets() -> Row:
                 "In this time range, by rule and direction.",
                 "short",
                 Query(
-                    f"sort_desc({increase(REDACTIONS, by='rule, direction')})",
-                    "{{rule}} {{direction}}",
+                    f"sort_desc({grown(REDACTIONS, by='rule, direction')})",
+                    "{{rule}}, {{direction}}",
                 ),
+                span=12,
             ),
             lines(
                 "Redactions by action",
                 "Each second: mask replaces, block refuses, detect only records. Answers are never changed.",
                 "ops",
-                Query(rate(REDACTIONS, by="action, direction"), "{{action}} {{direction}}"),
+                Query(rate(REDACTIONS, by="action, direction"), "{{action}}, {{direction}}"),
                 stacked=True,
+                span=12,
             ),
             lines(
                 "Searching bodies, p99",
@@ -141,13 +141,14 @@ def _secrets() -> Row:
                 Query(quantile(0.99, "tidegate_redact_seconds", by="verdict"), "{{verdict}}"),
                 warn=0.25,
                 bad=1,
+                span=12,
             ),
             lines(
                 "Bytes searched",
                 "Of requests and answers, each second.",
                 "Bps",
                 Query(rate("tidegate_redact_bytes_total", by="direction"), "{{direction}}"),
-                span=24,
+                span=12,
             ),
         ],
     )
@@ -199,9 +200,10 @@ def _shadow() -> Row:
                 "In this time range: verdicts and findings that would have differed from letting pass.",
                 Column(
                     "Times",
-                    f"sort_desc({increase(DECISIONS, SHADOW, by='plugin, rule, verdict, phase')})",
+                    grown(DECISIONS, SHADOW, by="plugin, rule, verdict, phase"),
                     "short",
                 ),
+                labels=("plugin", "rule", "verdict", "phase"),
             ),
             lines(
                 "Second configuration, differences",
@@ -214,9 +216,8 @@ def _shadow() -> Row:
             table(
                 "Second configuration, by plugin",
                 "In this time range: who refuses under the live one, and who would; leaves if nobody does.",
-                Column(
-                    "Exchanges", increase(DIFFERENCES, by="difference, live, candidate"), "short"
-                ),
+                Column("Exchanges", grown(DIFFERENCES, by="difference, live, candidate"), "short"),
+                labels=("difference", "live", "candidate"),
             ),
         ],
     )
@@ -238,9 +239,10 @@ def _health() -> Row:
                 "Share of a plugin's decisions that were errors or time-outs. Unless it says otherwise, a failing policy refuses.",
                 "percentunit",
                 Query(
-                    ratio(rate(DECISIONS, BROKEN, by="plugin"), rate(DECISIONS, by="plugin")),
+                    share(rate(DECISIONS, BROKEN, by="plugin"), rate(DECISIONS, by="plugin")),
                     "{{plugin}}",
                 ),
+                least=0.02,
                 bad=0.01,
             ),
             lines(

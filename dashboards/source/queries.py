@@ -6,6 +6,9 @@ TEAM = 'team=~"$team"'
 MODEL = 'model=~"$model"'
 MESSAGES = 'route="messages"'
 
+LOOSE_SCOPE = 'job=~"$job|", instance=~"$instance|", environment=~"$environment|"'
+"""For alerts, which have only those of the labels that their rule keeps."""
+
 RATE = "$__rate_interval"
 RANGE = "$__range"
 
@@ -23,6 +26,11 @@ def of(metric: str, *matchers: str) -> str:
     return f"{metric}{{{', '.join((SCOPE, *matchers))}}}"
 
 
+def firing() -> str:
+    """Return a selector of the shipped alerts that fire."""
+    return f'ALERTS{{{LOOSE_SCOPE}, alertname=~"Tidegate.+", alertstate="firing"}}'
+
+
 def gathered(function: str, expression: str, by: str) -> str:
     """Return `function by (labels) (expression)`; `by` is a list such as `model, team`."""
     return f"{function} by ({by}) ({expression})" if by else f"{function}({expression})"
@@ -36,6 +44,11 @@ def rate(metric: str, *matchers: str, by: str = "", window: str = RATE) -> str:
 def increase(metric: str, *matchers: str, by: str = "", window: str = RANGE) -> str:
     """Return by how much a counter grew, by default over the dashboard's range."""
     return gathered("sum", f"increase({of(metric, *matchers)}[{window}])", by)
+
+
+def grown(metric: str, *matchers: str, by: str = "", window: str = RANGE) -> str:
+    """Return the same as a whole number, of what is counted: Prometheus estimates fractions."""
+    return f"round({increase(metric, *matchers, by=by, window=window)})"
 
 
 def total(metric: str, *matchers: str, by: str = "") -> str:
@@ -65,6 +78,16 @@ def ratio(part: str, whole: str) -> str:
     return f"{part} / ({whole} > 0)"
 
 
+def share(part: str, whole: str) -> str:
+    """Return a share that is 0 where there is no such part of a whole that there is."""
+    return f"({part} or {whole} * 0) / ({whole} > 0)"
+
+
+def or_none(expression: str) -> str:
+    """Return an expression that is 0 where it has nothing to say but there was traffic."""
+    return f"{expression} or {increase('tidegate_requests_total')} * 0"
+
+
 def failed(window: str = RATE, *, of_upstream: bool = False) -> str:
     """Return the share of valid requests that failed, by our fault or (also) the upstream's.
 
@@ -81,7 +104,7 @@ def failed(window: str = RATE, *, of_upstream: bool = False) -> str:
 def cached(*matchers: str, by: str = "", window: str = RANGE) -> str:
     """Return the share of input tokens that were read from the cache."""
     name, inputs = "tidegate_tokens_total", 'type!="output"'
-    return ratio(
+    return share(
         increase(name, 'type="cache_read"', *matchers, by=by, window=window),
         increase(name, inputs, *matchers, by=by, window=window),
     )

@@ -4,7 +4,19 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from source.page import Row, page
 from source.panels import Column, Query, bars, lines, stat, table
-from source.queries import MODEL, TEAM, gathered, highest, increase, of, rate, ratio, total
+from source.queries import (
+    MODEL,
+    TEAM,
+    gathered,
+    grown,
+    highest,
+    increase,
+    of,
+    or_none,
+    rate,
+    share,
+    total,
+)
 
 REFUSALS = "tidegate_refusals_total"
 QUOTA = 'plugin="quota"'
@@ -51,9 +63,7 @@ def _now() -> Row:
                 "Refused by quota",
                 "Requests that were over a limit.",
                 "short",
-                increase(REFUSALS, TEAM, QUOTA),
-                warn=1,
-                bad=100,
+                or_none(grown(REFUSALS, TEAM, QUOTA)),
             ),
             stat(
                 "Least left upstream",
@@ -100,45 +110,36 @@ def _quotas() -> Row:
         [
             bars(
                 "Used, of the limit",
-                "The fullest counters, with what is reserved for requests under way.",
+                "The ten fullest counters, with what is reserved for requests under way.",
                 "percentunit",
                 Query(
-                    f"sort_desc({highest('tidegate_quota_used_ratio', by=BY)})",
-                    "{{limit}} {{measure}} {{subject}}",
+                    f"topk(10, {highest('tidegate_quota_used_ratio', by=BY)})",
+                    "{{limit}}, {{subject}} ({{measure}})",
                 ),
                 warn=0.8,
                 bad=1,
                 high=1,
+                span=12,
             ),
             lines(
                 "Used over time, of the limit",
-                "As before. It falls when a window ends.",
+                "Of each limit the team, key or other subject that has used most. It falls when a window ends.",
                 "percentunit",
                 Query(
-                    highest("tidegate_quota_used_ratio", by=BY), "{{limit}} {{measure}} {{subject}}"
+                    highest("tidegate_quota_used_ratio", by="limit, measure"),
+                    "{{limit}} ({{measure}})",
                 ),
                 warn=0.8,
                 bad=1,
+                span=12,
             ),
             lines(
                 "Refused by quota",
                 "Each second, by limit and team.",
                 "reqps",
-                Query(rate(REFUSALS, TEAM, QUOTA, by="rule, team"), "{{rule}} {{team}}"),
+                Query(rate(REFUSALS, TEAM, QUOTA, by="rule, team"), "{{rule}}, {{team}}"),
                 stacked=True,
-            ),
-            table(
-                "Counters",
-                "What is used, reserved and allowed, in the measure's own unit (requests, tokens, dollars, streams), and when it ends.",
-                Column("Used", highest("tidegate_quota_used", by=BY), "short"),
-                Column("Reserved", highest("tidegate_quota_reserved", by=BY), "short"),
-                Column("Limit", highest("tidegate_quota_limit", by=BY), "short"),
-                Column(
-                    "Resets",
-                    f"{highest('tidegate_quota_reset_timestamp_seconds', by=BY)} * 1000",
-                    "dateTimeFromNow",
-                ),
-                span=16,
+                span=12,
             ),
             lines(
                 "Charges not stored",
@@ -151,6 +152,22 @@ def _quotas() -> Row:
                     total("tidegate_quota_lost_charges", by="instance"), "given up, {{instance}}"
                 ),
                 bad=1,
+                least=2,
+                span=12,
+            ),
+            table(
+                "Counters",
+                "What is used, reserved and allowed, in the measure's own unit (requests, tokens, dollars, streams), and when it ends.",
+                Column("Used", highest("tidegate_quota_used", by=BY), "short"),
+                Column("Reserved", highest("tidegate_quota_reserved", by=BY), "short"),
+                Column("Limit", highest("tidegate_quota_limit", by=BY), "short"),
+                Column(
+                    "Resets",
+                    f"{highest('tidegate_quota_reset_timestamp_seconds', by=BY)} * 1000",
+                    "dateTimeFromNow",
+                ),
+                labels=("limit", "measure", "subject"),
+                span=24,
             ),
         ],
     )
@@ -164,7 +181,7 @@ def _upstream() -> Row:
                 "Left of the upstream's limits",
                 "Of each rate limit, as the newest answer said.",
                 "percentunit",
-                Query(_left(), "{{limit}} {{upstream}}"),
+                Query(_left(), "{{limit}}, {{upstream}}"),
                 high=1,
                 warn=0.2,
                 bad=0.1,
@@ -173,13 +190,13 @@ def _upstream() -> Row:
                 "Remaining",
                 "Requests or tokens until the limit resets.",
                 "short",
-                Query(gathered("min", of(REMAINING), "limit, upstream"), "{{limit}} {{upstream}}"),
+                Query(gathered("min", of(REMAINING), "limit, upstream"), "{{limit}}, {{upstream}}"),
             ),
             lines(
                 "Limits",
                 "As the newest answer said; a step is a change of tier.",
                 "short",
-                Query(highest(LIMIT, by="limit, upstream"), "{{limit}} {{upstream}}"),
+                Query(highest(LIMIT, by="limit, upstream"), "{{limit}}, {{upstream}}"),
             ),
         ],
     )
@@ -194,7 +211,7 @@ def _answers() -> Row:
                 "Answers by status",
                 "Each second.",
                 "reqps",
-                Query(rate(RESPONSES, MODEL, by="upstream, status"), "{{upstream}} {{status}}"),
+                Query(rate(RESPONSES, MODEL, by="upstream, status"), "{{upstream}}: {{status}}"),
                 stacked=True,
             ),
             lines(
@@ -202,7 +219,7 @@ def _answers() -> Row:
                 "Exchanges that an upstream or the way to it failed, each second.",
                 "reqps",
                 Query(
-                    rate(errors, MODEL, by="upstream, error_type"), "{{upstream}} {{error_type}}"
+                    rate(errors, MODEL, by="upstream, error_type"), "{{upstream}}: {{error_type}}"
                 ),
                 stacked=True,
             ),
@@ -212,14 +229,15 @@ def _answers() -> Row:
                 "percentunit",
                 *(
                     Query(
-                        ratio(
+                        share(
                             rate(RESPONSES, MODEL, f'status="{status}"', by="upstream"),
                             rate(RESPONSES, MODEL, by="upstream"),
                         ),
-                        f"{{{{upstream}}}} {status}",
+                        f"{{{{upstream}}}}: {status}",
                     )
                     for status in (429, 529)
                 ),
+                least=0.1,
                 warn=0.01,
                 bad=0.05,
             ),

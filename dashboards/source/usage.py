@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from source.page import Row, address, page
 from source.panels import Column, Query, bars, lines, stat, table
-from source.queries import MODEL, TEAM, cached, increase, of, quantile, rate, ratio, saved
+from source.queries import MODEL, TEAM, cached, grown, increase, of, quantile, rate, ratio, saved
 
 COST = "tidegate_cost_usd_total"
 TOKENS = "tidegate_tokens_total"
@@ -87,21 +87,21 @@ def _cost() -> Row:
         "Cost",
         [
             lines(
-                "Cost by team",
+                "Cost per hour by team",
                 "Dollars an hour at the current pace.",
                 "currencyUSD",
                 Query(f"{rate(COST, TEAM, MODEL, by='team')} * 3600", "{{team}}"),
                 stacked=True,
             ),
             lines(
-                "Cost by model",
+                "Cost per hour by model",
                 "Dollars an hour at the current pace.",
                 "currencyUSD",
                 Query(f"{rate(COST, TEAM, MODEL, by='model')} * 3600", "{{model}}"),
                 stacked=True,
             ),
             lines(
-                "Cost by type",
+                "Cost per hour by type",
                 "Dollars an hour at the current pace: input, cache, output, and tools that the provider runs.",
                 "currencyUSD",
                 Query(f"{rate(COST, TEAM, MODEL, by='type')} * 3600", "{{type}}"),
@@ -117,15 +117,15 @@ def _tokens() -> Row:
         "Tokens",
         [
             lines(
-                "Tokens by type",
-                "Tokens each second, in disjoint types.",
+                "Tokens per second by type",
+                "In disjoint types.",
                 "short",
                 Query(rate(TOKENS, TEAM, MODEL, by="type"), "{{type}}"),
                 stacked=True,
             ),
             lines(
-                "Tokens by team",
-                "Tokens each second, of all types.",
+                "Tokens per second by team",
+                "Of all types.",
                 "short",
                 Query(rate(TOKENS, TEAM, MODEL, by="team"), "{{team}}"),
                 stacked=True,
@@ -162,7 +162,7 @@ def _tokens() -> Row:
                 "Tokens by model",
                 "In this time range, of all types.",
                 "short",
-                Query(f"sort_desc({increase(TOKENS, TEAM, MODEL, by='model')})", "{{model}}"),
+                Query(f"sort_desc({grown(TOKENS, TEAM, MODEL, by='model')})", "{{model}}"),
             ),
         ],
     )
@@ -208,14 +208,15 @@ def _consumers() -> Row:
                     f"topk(10, {increase(COST, TEAM, MODEL, by='team, model')})",
                     "currencyUSD",
                 ),
+                labels=("team", "model"),
                 links=[("team", address("usage", "team")), ("model", address("usage", "model"))],
             ),
             table(
                 "Teams",
                 "In this time range: what each spent, and what it got for it.",
                 Column("Cost", increase(COST, TEAM, MODEL, by="team"), "currencyUSD"),
-                Column("Requests", increase(REQUESTS, TEAM, MODEL, by="team"), "short"),
-                Column("Tokens", increase(TOKENS, TEAM, MODEL, by="team"), "short"),
+                Column("Requests", grown(REQUESTS, TEAM, MODEL, by="team"), "short"),
+                Column("Tokens", grown(TOKENS, TEAM, MODEL, by="team"), "short"),
                 Column("Cached", cached(TEAM, MODEL, by="team"), "percentunit"),
                 Column(
                     "Cost of a request",
@@ -225,6 +226,7 @@ def _consumers() -> Row:
                     ),
                     "currencyUSD",
                 ),
+                labels=("team",),
                 links=[("team", address("usage", "team"))],
             ),
         ],
@@ -240,7 +242,7 @@ def _unknown() -> Row:
                 "Exchanges with a model that the price table does not have, counted at its default. Add it to the file of `prices`.",
                 "short",
                 Query(
-                    f"sort_desc({increase('tidegate_cost_unpriced_requests_total', MODEL, by='model')})",
+                    f"sort_desc({grown('tidegate_cost_unpriced_requests_total', MODEL, by='model')})",
                     "{{model}}",
                 ),
                 warn=1,

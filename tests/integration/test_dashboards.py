@@ -66,14 +66,9 @@ EMPTY = (
     "Tools that the provider runs",
     "Alerts that fire",
     "Identity failures by rule",  # there is no identity plugin here
-    "Not identified",
-    "Odd requests",
-    "Let pass on error",
-    "Policies that fail",
+    "Odd requests by rule",
     "Refused by quota",
-    "Clients that left",
     "429 from upstream",
-    "Share of limited and overloaded answers",
     "Against the range before",  # Prometheus has just begun
     "Saved by the cache",
     "Least left upstream",
