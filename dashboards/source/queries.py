@@ -36,9 +36,9 @@ def gathered(function: str, expression: str, by: str) -> str:
     return f"{function} by ({by}) ({expression})" if by else f"{function}({expression})"
 
 
-def rate(metric: str, *matchers: str, by: str = "", window: str = RATE) -> str:
+def rate(metric: str, *matchers: str, by: str = "") -> str:
     """Return the sum of a counter's rate, per second."""
-    return gathered("sum", f"rate({of(metric, *matchers)}[{window}])", by)
+    return gathered("sum", f"rate({of(metric, *matchers)}[{RATE}])", by)
 
 
 def increase(metric: str, *matchers: str, by: str = "", window: str = RANGE) -> str:
@@ -64,13 +64,13 @@ def highest(metric: str, *matchers: str, by: str = "") -> str:
 def quantile(share: float, metric: str, *matchers: str, by: str = "", window: str = RATE) -> str:
     """Return a quantile of a histogram."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share}, {rate(f'{metric}_bucket', *matchers, by=labels, window=window)})"
+    buckets = increase(f"{metric}_bucket", *matchers, by=labels, window=window)
+    return f"histogram_quantile({share}, {buckets})"
 
 
-def mean(metric: str, *matchers: str, by: str = "", window: str = RATE) -> str:
+def mean(metric: str, *matchers: str, by: str = "") -> str:
     """Return the mean of a histogram."""
-    told = rate(f"{metric}_sum", *matchers, by=by, window=window)
-    return ratio(told, rate(f"{metric}_count", *matchers, by=by, window=window))
+    return ratio(rate(f"{metric}_sum", *matchers, by=by), rate(f"{metric}_count", *matchers, by=by))
 
 
 def ratio(part: str, whole: str) -> str:
@@ -95,9 +95,9 @@ def failed(window: str = RATE, *, of_upstream: bool = False) -> str:
     """
     name = "tidegate_requests_total"
     bad = [OURS, OURS_REFUSED, *([UPSTREAM_FAILED] if of_upstream else [])]
-    parts = " or ".join(f"rate({of(name, MESSAGES, each)}[{window}])" for each in bad)
-    everything = rate(name, MESSAGES, window=window)
-    refused = f"({rate(name, MESSAGES, NOT_VALID, window=window)} or vector(0))"
+    parts = " or ".join(f"increase({of(name, MESSAGES, each)}[{window}])" for each in bad)
+    everything = increase(name, MESSAGES, window=window)
+    refused = f"({increase(name, MESSAGES, NOT_VALID, window=window)} or vector(0))"
     return f"(sum({parts}) or vector(0)) / ({everything} - {refused} > 0)"
 
 

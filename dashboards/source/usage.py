@@ -26,7 +26,7 @@ def board() -> Dashboard:
 
 def _sums() -> Row:
     before = f"sum(increase({of(COST, TEAM, MODEL)}[$__range] offset $__range))"
-    pace = rate(COST, TEAM, MODEL, window="7d")
+    pace = f"{increase(COST, TEAM, MODEL, window='7d')} / (7 * 86400)"
     return Row(
         "Sums",
         [

@@ -230,10 +230,13 @@ def check(target: dict[str, Any], panel: dict[str, Any]) -> None:
         {"$__range", "$__rate_interval", "7d"} if target.get("instant") else {"$__rate_interval"}
     )
     assert windows <= wanted, where
+    assert set(re.findall(r"\brate\([^\[]*\[([^\]]+)\]", expr)) <= {"$__rate_interval"}, where
     assert not counters_outside_of_rates(expr), where
     for name, labels in selectors(expr):
-        if name != "ALERTS":
-            assert labels >= OF_THE_SCRAPE, where
+        assert labels >= OF_THE_SCRAPE, where
+        if name != "ALERTS":  # which need not have these labels
+            for label in OF_THE_SCRAPE:
+                assert f'{label}=~"${label}"' in expr, where
     assert not ("topk" in expr and not target.get("instant")), where
     if panel["type"] in ("timeseries", "bargauge"):
         assert target.get("legendFormat"), where
