@@ -89,7 +89,7 @@ async def draw(wanted: Sequence[Picture], out: Path, minutes: float, *, hold: bo
                 began = SystemClock().now()
                 await gateway.play(minutes * 60)
                 scenes["live"] = live_scene(began, SystemClock().now())
-                async with serve_site(HERE / "page", BOARDS, api, scenes) as site:
+                async with serve_site(HERE / "node_modules" / ".page", BOARDS, api, scenes) as site:
                     await asyncio.to_thread(_take, site, wanted, out)
                     if hold:
                         print(f"{site}?board=1-overview&scene=live until Ctrl-C", flush=True)

@@ -8,5 +8,5 @@ export default defineConfig({
   logLevel: 'error',
   define: { global: 'globalThis', 'process.env': '({NODE_ENV:"production"})' },
   resolve: { alias: [{ find: /^react-custom-scrollbars-2$/, replacement: scrollbars }] },
-  build: { outDir: 'page', chunkSizeWarningLimit: 20000 },
+  build: { outDir: 'node_modules/.page', emptyOutDir: true, chunkSizeWarningLimit: 20000 },
 })
