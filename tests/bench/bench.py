@@ -14,11 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.side_by_side import machine
+from bench.side_by_side import machine, readme
 from bench.side_by_side.candidates import CANDIDATES
 from bench.side_by_side.cases import CASES
 from bench.side_by_side.plots import plot
-from bench.side_by_side.report import Result, as_json, as_markdown
+from bench.side_by_side.report import Result, as_json, as_markdown, summary
 from bench.side_by_side.run import Run, prepared, say
 from bench.side_by_side.summary import ENOUGH_ROUNDS, summarize
 
@@ -46,8 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failures=run.failures,
         notes=run.notes,
     )
-    whole = not options.quick and options.cases == CASES and options.candidates == CANDIDATES
-    _write(result, options.out or HERE / ("results" if whole else "build"))
+    whole = options.cases == CASES and options.candidates == CANDIDATES
+    official = whole and result.judged and options.out is None
+    _write(result, options.out or HERE / ("results" if official else "build"))
+    if official:
+        readme.put("targets", summary(result))
     return 1 if run.failures else 0
 
 

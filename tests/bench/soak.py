@@ -86,12 +86,14 @@ class Soak:
         self.killed_at: list[float] = []
         self.made: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
         self._clients = clients
         self._rate = rate
 
     def counted(self) -> dict[str, str]:
         """Return what was done, in numbers."""
-        return {name: f"{count:,}" for name, count in (self.sent + self.made).items()}
+        counts = {name: f"{count:,}" for name, count in (self.sent + self.made).items()}
+        return counts | self.reasons
 
     def run(self, stage: Stage, seconds: float) -> None:
         """Start a gateway, put everything on it, stop it, and look at what is left."""
@@ -159,6 +161,7 @@ class Soak:
         started = Counter(
             {POLITE: self.sent["started"], HALF: self.sent[HALF], HASTY: self.sent[HASTY]}
         )
+        self.reasons = {f"bad, {why}": str(count) for why, count in found.bad.items()}
         self.findings += journal_findings(found, started, POLITE, asked)
         ended = self.sent["done"] + self.sent["left"] + self.sent["errors"]
         self.findings += [

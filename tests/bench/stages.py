@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.side_by_side import gateway, machine
+from bench.side_by_side import gateway, machine, readme
 from bench.side_by_side.candidates import Candidate
 from bench.side_by_side.cases import Case
 from bench.side_by_side.place import Command, Place
@@ -33,6 +33,7 @@ from bench.staging import flame
 from bench.staging.timers import STAGES
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
 WORKER = HERE / "staging" / "worker.py"
 TELL_S = 10.0
 REST = "everything else: event loop, sockets, aiohttp's handler"
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=3.0, help="for each load (3)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", default=HERE / "results")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", default=RESULTS)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     about = {**machine.machine(), **machine.versions()}
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drawn = draw(stage, options.seconds, options.out / "flame.svg")
     text = as_markdown(about, columns, missing)
     (options.out / "stages.md").write_text(text)
+    if options.out == RESULTS:
+        readme.put("stages", text.partition("\n")[2])
     print(text)
     say(drawn)
     return 0

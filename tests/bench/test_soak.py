@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ WHOLE = Account(
     intents=Counter("abc"),
     by_client=Counter({POLITE: 2, HASTY: 1}),
     sent_by={"a": POLITE, "b": POLITE, "c": HASTY},
+    bad=Counter(),
 )
 
 
@@ -31,7 +33,8 @@ def test_a_whole_journal_is_as_it_must_be(asked: int) -> None:
 
 
 def test_what_is_missing_is_noticed() -> None:
-    without = Account(Counter("ac"), WHOLE.intents, Counter({POLITE: 1, HASTY: 1}), WHOLE.sent_by)
+    clients = Counter({POLITE: 1, HASTY: 1})
+    without = replace(WHOLE, exchanges=Counter("ac"), by_client=clients)
     assert broken(journal_findings(without, STARTED, POLITE, 3)) == [
         "requests that left and have no end",
         "exchanges of polite clients",
@@ -39,7 +42,7 @@ def test_what_is_missing_is_noticed() -> None:
 
 
 def test_what_is_there_twice_is_noticed() -> None:
-    twice = Account(Counter("aabc"), WHOLE.intents, WHOLE.by_client, WHOLE.sent_by)
+    twice = replace(WHOLE, exchanges=Counter("aabc"))
     assert broken(journal_findings(twice, STARTED, POLITE, 3)) == ["records that are there twice"]
 
 

@@ -74,6 +74,21 @@ def as_markdown(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def summary(result: Result) -> str:
+    """Return what the README shows: the targets, and where the rest is."""
+    run = f"results/{result.date}"
+    about = f"{result.rounds} rounds, {result.date}, commit {result.versions['commit']}"
+    on = f"{result.machine['cores']} cores {result.machine['cpu']}, {result.machine['kernel']}"
+    return "\n\n".join(
+        (
+            f"{about}, on {on}. [All tables]({run}.md), [every sample]({run}.json).",
+            _targets(result),
+            f"![CPU as ratios to nginx]({run}-cpu.svg)",
+            f"![Latency]({run}-latency.svg)",
+        )
+    )
+
+
 def _about(result: Result) -> str:
     pairs = [("rounds", str(result.rounds)), *result.machine.items(), *result.versions.items()]
     return "\n".join(f"- {name}: {value}" for name, value in pairs if value)

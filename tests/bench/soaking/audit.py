@@ -36,6 +36,8 @@ class Account:
     """Exchanges by what the client says it is."""
     sent_by: dict[str, str]
     """By id, whose it is, of those that were about to leave."""
+    bad: Counter[str]
+    """Why exchanges had another answer than 200, by client, outcome and rule."""
 
 
 def account(journal: Path) -> Account:
@@ -44,16 +46,25 @@ def account(journal: Path) -> Account:
     intents: Counter[str] = Counter()
     clients: Counter[str] = Counter()
     sent_by: dict[str, str] = {}
+    bad: Counter[str] = Counter()
     for segment in segments(journal):
         for line in lines(segment.path):
             record = decode(line)
             if isinstance(record, ExchangeRecord):
                 exchanges[record.id] += 1
                 clients[record.client.app or ""] += 1
+                if record.status not in {200, None}:
+                    bad[_reason(record)] += 1
             elif isinstance(record, Intent):
                 intents[record.id] += 1
                 sent_by[record.id] = record.client.app or ""
-    return Account(exchanges, intents, clients, sent_by)
+    return Account(exchanges, intents, clients, sent_by, bad)
+
+
+def _reason(record: ExchangeRecord) -> str:
+    by = record.refused_by
+    rule = f", {by.plugin}: {by.rule}" if by is not None else ""
+    return f"{record.client.app}: {record.status} {record.outcome}{rule}"
 
 
 def journal_findings(
