@@ -21,12 +21,14 @@ from tidegate.exchange import ANONYMOUS, Exchange, Principal, Request
 from tidegate.http import reply
 from tidegate.http.reply import Refusal, refuse
 from tidegate.http.request import (
+    Fields,
     check_body_headers,
     check_overrides,
     credential_of,
     exchange_from,
     fields_of,
 )
+from tidegate.openai.client import Caller, caller_of
 from tidegate.pipeline.admission import (
     Admission,
     admit,
@@ -110,17 +112,32 @@ class Rehearsal:
         exchange = exchange_from(
             given.method, given.target, headers, peer=given.peer, at=SystemClock().now()
         )
+        exchange, caller = self._recognized(exchange, headers)
         who = given.principal or ANONYMOUS
         if exchange.route.kind in LOCAL:
             return Trial(exchange=exchange, principal=who)
         try:
-            first = self._read(given, exchange, who)
+            first = self._read(given, exchange, who, caller)
         except Refusal as refusal:
             by = RefusedBy(refusal.plugin, refusal.refuse.rule, refusal.refuse.pointer)
             return Trial(exchange=exchange, principal=who, refusal=refusal.refuse, refused_by=by)
         return await self._ask(given, exchange, Admission(first))
 
-    def _read(self, given: Given, exchange: Exchange, who: Principal) -> Request:
+    def _recognized(self, exchange: Exchange, headers: Fields) -> tuple[Exchange, Caller | None]:
+        """Return the exchange as it is served, and its caller if that speaks the OpenAI format."""
+        settings = self.config.openai
+        route, caller = caller_of(
+            exchange.route,
+            headers,
+            chat=settings.chat_completions,
+            default_max_tokens=settings.default_max_tokens,
+            created=int(exchange.at),
+        )
+        return changed(exchange, route=route), caller
+
+    def _read(
+        self, given: Given, exchange: Exchange, who: Principal, caller: Caller | None
+    ) -> Request:
         """Return what the first policy sees.
 
         Raises:
@@ -140,7 +157,8 @@ class Rehearsal:
         if len(given.raw) > limit:
             raise refuse(413, f"the request body is larger than {limit} bytes", "body_too_large")
         try:
-            return read_request(given.raw, route.kind, who, credential)
+            raw = given.raw if caller is None else caller.request(given.raw)
+            return read_request(raw, route.kind, who, credential)
         except BodyError as error:
             raise Refusal(bad_body(error)) from None
 

@@ -210,3 +210,34 @@ def test_without_json_it_is_for_people(tmp_path: Path, capsys: pytest.CaptureFix
         "        decision     admit, unedited",
         "1 passed, 1 failed",
     ]
+
+
+CHATS = {
+    "a chat": 'expect = { verdict = "admit", model = "claude-haiku-5-5" }',
+    "a model": 'request = { model = "gpt-5" }\nexpect = { by = "models", status = 404 }',
+    "a limit": 'request = { max_completion_tokens = 1001 }\nexpect = { by = "limits", pointer = "/max_tokens" }',
+    "many": 'request = { n = 2 }\nexpect = { by = "gateway", rule = "body", pointer = "/n", status = 400 }',
+}
+
+
+@pytest.mark.parametrize("mode", ["convert", "pass"])
+@pytest.mark.parametrize("name", CHATS)
+def test_a_chat_is_judged_as_it_is_served(policy: Any, mode: str, name: str) -> None:
+    defaults = """
+    [defaults]
+    as = "search"
+    request = { model = "claude-haiku-5-5", messages = [{ role = "user", content = "hi" }] }
+    """
+    config = CONFIG.replace(
+        "max_tokens = 1000\n", f"max_tokens = {1000 if name == 'a limit' else 5000}\n"
+    )
+    config = f'[openai]\nchat_completions = "{mode}"\n{config}'
+    cases = case(f'target = "/v1/chat/completions"\n{CHATS[name]}')
+    code, found = policy(cases, defaults=defaults, config=config)
+    assert code == 0, found
+
+
+def test_a_chat_is_not_there_by_default(policy: Any) -> None:
+    expected = 'expect = { by = "gateway", rule = "path", status = 404 }'
+    code, found = policy(case(f'target = "/v1/chat/completions"\n{expected}'))
+    assert code == 0, found
