@@ -23,7 +23,7 @@ from tidegate.demo.scenes import HAIKU, SCENES, SONNET
 from tidegate.keys import digest
 from tidegate.simulator import serve_simulator
 
-AT_ONCE = 8
+AT_ONCE = 6
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 
 
@@ -80,9 +80,9 @@ use = "quota"
 [plugins.config]
 limits = [
   {{ name = "org-burst", scope = "org", per = "minute", requests = 6000 }},
-  {{ name = "team-minute", scope = "team", per = "minute", requests = 150 }},
+  {{ name = "team-minute", scope = "team", per = "minute", requests = 220 }},
   {{ name = "team-day", scope = "team", per = "day", usd = 2.0, soft = 0.8 }},
-  {{ name = "streams", scope = "team", concurrent = 12 }},
+  {{ name = "streams", scope = "team", concurrent = 10 }},
 ]
 [[plugins]]
 use = "redact"
@@ -188,14 +188,14 @@ async def _play(caller: Caller, ends: float) -> None:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with asyncio.timeout(20):
                 await scene(caller)
-        wave = 1.2 + math.sin(time.monotonic() / 40)
+        wave = 1.2 + math.sin(time.monotonic() / 70)
         await asyncio.sleep(caller.chance.uniform(0.1, 0.5) * wave)
 
 
 async def burst(caller: Caller) -> None:
     """More at once than team data may have: its quota refuses some."""
     document = ask(SONNET, "When does the gate open?", stream=True)
-    asked = (caller.post(caller.people.data, document, simulate="pace_ms=40") for _ in range(20))
+    asked = (caller.post(caller.people.data, document, simulate="pace_ms=40") for _ in range(14))
     await asyncio.gather(*asked)
 
 
@@ -233,4 +233,4 @@ async def _odd(session: aiohttp.ClientSession, who: Person, ends: float) -> None
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.post("/v1/messages", data=body, headers=headers) as answer:
                     await answer.read()
-            await asyncio.sleep(2)
+            await asyncio.sleep(7)

@@ -52,6 +52,24 @@ def node_sdk(version: str) -> Path:
     return _cached(f"npm-{version}", make)
 
 
+def grafana_schemas(source: Path) -> Path:
+    """A copy of a folder that checks dashboards, with the types of each Grafana beside it."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        unavailable("node and npm are not installed")
+    files = [source / name for name in ("package.json", "package-lock.json")]
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for file in files:
+            shutil.copy(file, folder)
+        _run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder)
+
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    folder = _cached(f"grafana-schemas-{digest}", make)
+    shutil.copy(source / "check.mjs", folder)
+    return folder
+
+
 def sdk_streams(version: str) -> list[Path]:
     """The recorded streams with which the Python SDK of that version tests itself."""
 

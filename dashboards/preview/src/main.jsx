@@ -20,7 +20,7 @@ function own(panel, range, scene) {
   const described = rangeUtil.describeTextRange(panel.timeFrom)
   if (described.invalid) return [range, 'invalid time override']
   const from = dateMath.parse(described.from, false, 'utc', undefined, dateTime(scene.to_ms))
-  return [rangeOf(from ?? scene.from_ms, scene.to_ms), described.display]
+  return [rangeOf(from ?? scene.from_ms, scene.to_ms), panel.hideTimeOverride ? '' : described.display]
 }
 
 function place(grid, width) {
