@@ -12,6 +12,7 @@ import pytest
 
 from support.caches import unavailable
 from support.ports import free_port
+from tidegate import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
@@ -45,6 +46,8 @@ def test_the_steps_of_the_image_make_a_gateway(tmp_path: Path):
 
     compiled = sorted((target / "cache/tidegate/redact-rules").iterdir())
     assert compiled
+    said = subprocess.check_output([target / "bin/tidegate", "--version"], text=True)
+    assert said == f"tidegate {__version__}\n"
     assert serves(target, tmp_path) == 0
     assert sorted((target / "cache/tidegate/redact-rules").iterdir()) == compiled
 
@@ -103,4 +106,6 @@ def serves(target: Path, directory: Path) -> int:
     finally:
         gateway.send_signal(signal.SIGTERM)
         gateway.communicate(timeout=60)
+    dead = subprocess.run(check, capture_output=True, check=False, env=environment)
+    assert dead.returncode != 0  # the health check can tell
     return gateway.returncode

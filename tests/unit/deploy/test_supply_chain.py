@@ -24,6 +24,17 @@ def test_every_file_of_the_lock_has_hashes_and_no_address():
         assert "://" not in text
 
 
+def test_what_is_installed_without_extras_is_the_same_as_with_them():
+    pinned = {
+        name: set(
+            re.findall(r"(?m)^[a-z0-9-]+==[^ \\\n]+", (DEPLOY / f"locks/{name}.txt").read_text())
+        )
+        for name in ("runtime", "all")
+    }
+    assert pinned["runtime"]
+    assert pinned["runtime"] < pinned["all"]
+
+
 def materials() -> ModuleType:
     spec = importlib.util.spec_from_file_location("sbom", DEPLOY / "sbom.py")
     assert spec is not None
