@@ -3,6 +3,7 @@
 It never raises: what cannot be read is named in `Transcript.missing`, and the rest is there.
 """
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,19 +95,56 @@ def _inflated(payload: bytes, coding: str) -> tuple[bytes, str]:
 def _stream(payload: bytes, missing: list[str]) -> dict[str, Any]:
     message = _Message()
     completion: chat.Completion | None = None
-    decoder = sse.Decoder(MAX_ANSWER_BYTES)
-    for event in (*decoder.feed(payload), *decoder.finish()):
-        if event.data.strip() in _QUIET:
-            continue
-        data = _object(event.data)
+    for kind, data in _written_plainly(payload) or _decoded(payload):
         if chat.is_chat(data):
             completion = completion or chat.Completion()
             completion.take(data)
             continue
-        reason = message.take(event.name.decode("latin-1") or data.get("type"), data)
+        reason = message.take(kind, data)
         if reason:
             missing.append(reason)
     return message.document() if completion is None else completion.document()
+
+
+Events = list[tuple[object, dict[str, Any]]]
+"""The kind of each event, and the object it brings; an empty one if it brings none."""
+
+_EVENT = re.compile(rb"event: ([a-z_]+)\ndata: ([^\n]*)\n\n")
+_AROUND = len(b"event: \ndata: \n\n")
+
+
+def _written_plainly(payload: bytes) -> Events:
+    """Return the events of a stream written as the API does, decoded in one go; else none.
+
+    That takes a sixth of the time: most answers are streams of hundreds of short events.
+    """
+    written = _EVENT.findall(payload)
+    size = sum(len(name) + len(data) for name, data in written) + _AROUND * len(written)
+    if size != len(payload) or b"\r" in payload:
+        return []
+    try:
+        values = msgspec.json.decode(b"[%b]" % b",".join([data for _, data in written]))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return []
+    if len(values) != len(written) or any(type(value) is not dict for value in values):
+        return []
+    return list(zip((name.decode() for name, _ in written), values, strict=True))
+
+
+def _decoded(payload: bytes) -> Events:
+    """Return the events of any stream that clients can read."""
+    decoder = sse.Decoder(MAX_ANSWER_BYTES)
+    found: Events = []
+    for event in (*decoder.feed(payload), *decoder.finish()):
+        if event.data.strip() not in _QUIET:
+            data = _object(event.data)
+            found.append((event.name.decode("latin-1") or data.get("type"), data))
+    return found
+
+
+_FIELDS: dict[object, str] = {"message_start": "message", "message_delta": "delta"}
+"""Events that tell fields of the message, and where."""
+_SILENT = frozenset(("message_stop", "content_block_stop", "ping"))
 
 
 class _Message:
@@ -120,22 +158,28 @@ class _Message:
 
     def take(self, kind: object, data: dict[str, Any]) -> str:
         """Take an event in; return what was wrong with it, if anything was."""
-        match kind, data:
-            case "message_start", {"message": dict(message)}:
-                self._fields.update(message)
-            case "content_block_start", {"index": int(index), "content_block": dict(block)}:
-                self._blocks[index] = dict(block)
-            case "content_block_delta", {"index": int(index), "delta": dict(delta)}:
+        index = data.get("index")
+        if kind == "content_block_delta" and type(index) is int:
+            delta = data.get("delta")
+            if type(delta) is dict:
                 self._grow(index, delta)
-            case "message_delta", {"delta": dict(delta)}:
-                self._fields.update(delta)
-            case "error", _ if data:
-                self._fields["error"] = data.get("error", data)
-            case "message_stop" | "content_block_stop" | "ping", _:
-                pass
-            case _:
-                return "event_unknown" if data else "unreadable"
-        return ""
+                return ""
+        elif kind == "content_block_start" and type(index) is int:
+            block = data.get("content_block")
+            if type(block) is dict:
+                self._blocks[index] = dict(block)
+                return ""
+        elif kind in _FIELDS:
+            fields = data.get(_FIELDS[kind])
+            if type(fields) is dict:
+                self._fields.update(fields)
+                return ""
+        elif kind == "error" and data:
+            self._fields["error"] = data.get("error", data)
+            return ""
+        elif kind in _SILENT:
+            return ""
+        return "event_unknown" if data else "unreadable"
 
     def _grow(self, index: int, delta: dict[str, Any]) -> None:
         block = self._blocks.setdefault(index, {})

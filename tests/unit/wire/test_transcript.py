@@ -123,3 +123,29 @@ def test_what_inflates_without_end_is_cut() -> None:
     answer = captured(bomb, coding="gzip")
     assert answer.missing == ("too_large",)
     assert answer.bytes < 34 * 1024 * 1024
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                event("content_block_start", index=0, content_block={"type": "text", "text": "a"}),
+                event("content_block_delta", index=0, delta={"type": "text_delta", "text": "b"}),
+                event("content_block_delta", index=True, delta={"type": "text_delta", "text": "?"}),
+                event("error", error={"type": "overloaded_error"}),
+                event("ping"),
+                event("unheard_of", index=1),
+                b"event: ping\ndata: 1\n\n",
+                b"event: ping\ndata: {}},{\n\n",
+                b"event: ping\ndata: \n\n",
+            ]
+        ),
+        max_size=6,
+    )
+)
+def test_a_stream_says_the_same_however_its_lines_end(events: list[bytes]) -> None:
+    """Plain ones are read in one go; with another line end, event by event."""
+    plain = captured(*events)
+    other = captured(*[each.replace(b"\n", b"\r\n") for each in events])
+    assert (plain.document, plain.missing) == (other.document, other.missing)
