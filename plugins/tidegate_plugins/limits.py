@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from tidegate.errors import PluginError
 from tidegate.exchange import Exchange, Request
 from tidegate.plugin import (
@@ -59,8 +61,7 @@ def _refuse(pointer: str, message: str, rule: str) -> Refused:
     return Refused(bad_request(pointer, message, rule))
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(msgspec.Struct, frozen=True):
     """One run of a model: the request, or a fallback, which inherits what it does not say."""
 
     place: Place
@@ -96,7 +97,7 @@ class Limits:
         rules = self._teams.get(request.principal.team, self._general)
         interleaved = INTERLEAVED in exchange.headers.get("anthropic-beta", "")
         try:
-            clamps = _check(request.body.document, rules, interleaved=interleaved)
+            clamps = _check(request.body, rules, interleaved=interleaved)
         except Refused as refused:
             return refused.refusal
         except Unreadable as unreadable:
@@ -104,10 +105,11 @@ class Limits:
         return _clamped(request.body, clamps) if clamps else ADMIT
 
 
-def _check(document: Json, rules: Rules, *, interleaved: bool) -> Clamps:
+def _check(body: Body, rules: Rules, *, interleaved: bool) -> Clamps:
     """Check every run. The request comes first, as its clamp is what fallbacks inherit."""
     clamps: Clamps = {}
-    for place in places(document):
+    document = body.document
+    for place in places(body):
         if place.kind is Kind.SERVERS_CHOICE:
             continue
         run = Pass(place, document, interleaved)
@@ -117,7 +119,8 @@ def _check(document: Json, rules: Rules, *, interleaved: bool) -> Clamps:
             _output_config(run, rules)
         if clamp is not None:
             clamps[clamp.pointer] = clamp
-    _messages(document, rules)
+    if body.mentions("output_config"):
+        _messages(document, rules)
     return clamps
 
 

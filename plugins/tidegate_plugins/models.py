@@ -189,7 +189,7 @@ def _weigh(model: str, target: str, rules: Rules) -> tuple[bool, str]:
 def _decide(body: Body, rules: Rules, team: str) -> Decision:
     first = ""
     resolved: dict[str, str] = {}
-    for place in places(body.document):
+    for place in places(body):
         if place.kind is Kind.SERVERS_CHOICE:
             model = "default"
             pointer = place.pointer

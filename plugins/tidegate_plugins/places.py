@@ -7,10 +7,12 @@ and tools that are added inside the conversation.
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from tidegate.plugin import Refuse
+from tidegate.wire.body import Body
 
 Json = dict[str, Any]
 
@@ -25,8 +27,7 @@ class Kind(enum.Enum):
     """`"fallbacks": "default"`: the provider picks the model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """One object that names a model, and where it stands."""
 
     kind: Kind
@@ -63,16 +64,21 @@ def dotted(pointer: str) -> str:
     return pointer[1:].replace("/", ".")
 
 
-def places(document: Json) -> Iterator[Place]:
+def places(body: Body) -> Iterator[Place]:
     """Yield every place, the request itself first.
 
     Raises:
         Unreadable: where something has a shape in which a model could not be found.
     """
+    document = body.document
     yield Place(Kind.REQUEST, "", document)
     yield from _fallbacks(document, "")
     yield from _tools(document, "")
-    messages = document.get("messages")
+    if body.mentions("tool", "tool_changes"):
+        yield from _messages(document.get("messages"))
+
+
+def _messages(messages: object) -> Iterator[Place]:
     for index, message in enumerate(messages if type(messages) is list else ()):
         content = message.get("content") if type(message) is dict else None
         for number, block in enumerate(content if type(content) is list else ()):

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tidegate.exchange import Principal
 from tidegate.plugin import Decision, Refuse
 from tidegate.registry import load
 from tidegate.testing import make_exchange, make_request, open_plugin
+from tidegate.wire.body import Body
 from tidegate.wire.outline import outline, restored
 
 ANYTHING = st.recursive(
@@ -177,3 +179,22 @@ def test_policies_decide_on_an_outline_as_on_the_request(
     for policy in policies:
         for team in ("web", "search"):
             assert step(policy, document, team) == step(policy, again, team)
+
+
+@settings(deadline=None)
+@given(DOCUMENTS)
+def test_walks_that_are_spared_would_have_found_nothing(
+    policies: list[Any], document: dict[str, Any]
+):
+    """Where the keys of a body are known, policies skip walks; the decisions are the same."""
+    request = make_request(document, principal=Principal("ana", "web"))
+    body = request.body
+    unknown = structs.replace(request, body=Body(body.raw, body.document))
+    assert body.names is not None
+    for policy in policies:
+        decisions = []
+        for each in (request, unknown):
+            with pytest.raises(StopIteration) as done:
+                policy.admit(make_exchange(), each).send(None)
+            decisions.append(done.value.value)
+        assert decisions[0] == decisions[1]

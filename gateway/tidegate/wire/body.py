@@ -62,6 +62,12 @@ class Body:
 
     raw: bytes = field(repr=False)
     document: dict[str, Any] = field(repr=False)
+    names: frozenset[str] | None = field(default=None, repr=False)
+    """Every key of every object in it, where they are known."""
+
+    def mentions(self, *names: str) -> bool:
+        """Whether any object may have one of these keys. Spares most walks through conversations."""
+        return self.names is None or not self.names.isdisjoint(names)
 
     def values(self) -> Iterator[Value]:
         """Every value in document order, containers before what they hold.
@@ -94,10 +100,10 @@ def parse(raw: bytes) -> Body:
     """
     if not raw:
         raise BodyError("the request has no body; send a JSON object")
-    document = _decode(raw)
+    document, names = _decode(raw)
     if type(document) is not dict:
         raise BodyError("the body must be a JSON object")
-    return Body(raw, document)
+    return Body(raw, document, names)
 
 
 def replacements(body: Body, values: Mapping[str, Any], rule: str) -> tuple[Edit, ...]:
@@ -153,7 +159,8 @@ def splice(raw: bytes, edits: Sequence[Edit]) -> bytes:
     return b"".join(parts)
 
 
-def _decode(raw: bytes) -> Any:
+def _decode(raw: bytes) -> tuple[Any, frozenset[str]]:
+    """Return the value, and every key in it."""
     try:
         document = msgspec.json.decode(raw)
     except UnicodeDecodeError:
@@ -162,15 +169,13 @@ def _decode(raw: bytes) -> Any:
         raise BodyError("the body is nested too deeply") from None
     except msgspec.MsgspecError as error:
         return _decode_slowly(raw, str(error))
-    keys, depth = _measure(document)
-    if depth > MAX_DEPTH:
-        raise BodyError(f"the body is nested deeper than {MAX_DEPTH} levels")
+    keys, names = _measure(document)
     if _keys_at_most(raw, keys) > keys:
         _decode_slowly(raw, "")
-    return document
+    return document, names
 
 
-def _decode_slowly(raw: bytes, complaint: str) -> Any:
+def _decode_slowly(raw: bytes, complaint: str) -> tuple[Any, frozenset[str]]:
     """Decode what the fast parser refuses or cannot vouch for, with the standard library.
 
     That is JSON with lone surrogates, which JavaScript writes, and bodies in which keys
@@ -193,9 +198,7 @@ def _decode_slowly(raw: bytes, complaint: str) -> Any:
         raise BodyError("the body holds a number that is out of range") from None
     if complaint and "surrogate" not in complaint and "truncated" not in complaint:
         raise BodyError(f"the body is not valid JSON: {_without_content(complaint)}")
-    if _measure(document)[1] > MAX_DEPTH:
-        raise BodyError(f"the body is nested deeper than {MAX_DEPTH} levels")
-    return document
+    return document, _measure(document)[1]
 
 
 def _without_content(complaint: str) -> str:
@@ -215,9 +218,14 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _measure(document: Any) -> tuple[int, int]:
-    """Return how many keys the document holds, and its depth."""
+def _measure(document: Any) -> tuple[int, frozenset[str]]:
+    """Return how many keys the document holds, and which.
+
+    Raises:
+        BodyError: it is nested too deeply.
+    """
     keys, depth = 0, 0
+    names: set[str] = set()
     level = [document]
     while level:
         depth += 1
@@ -226,11 +234,14 @@ def _measure(document: Any) -> tuple[int, int]:
             kind = type(value)
             if kind is dict:
                 keys += len(value)
+                names.update(value)
                 below.extend(value.values())
             elif kind is list:
                 below.extend(value)
         level = below
-    return keys, depth
+    if depth > MAX_DEPTH:
+        raise BodyError(f"the body is nested deeper than {MAX_DEPTH} levels")
+    return keys, frozenset(names)
 
 
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')

@@ -56,7 +56,7 @@ class Features:
             return refusal
         if kind not in GOVERNED_BODIES:
             return Admit(opens=True, rule="endpoints") if kind in CLOSED else ADMIT
-        for use in uses(request.body.document):
+        for use in uses(request.body):
             refusal = ruling.refusal(use, team)
             if refusal is not None:
                 return refusal

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tidegate.wire.body import Body
+
 Json = dict[str, Any]
 
 FIELDS = frozenset(
@@ -69,10 +71,17 @@ def tool_kind(type_: object) -> ToolKind:
     return ToolKind("unknown", "unknown")
 
 
-def uses(document: Json) -> Iterator[Use]:
+def uses(body: Body) -> Iterator[Use]:
     """Yield everything that the body uses beyond text and tools of the client's own."""
+    document = body.document
     yield from _top(document)
     yield from _tools(document.get("tools"), "/tools")
+    # An upload brings a `file_id`; one that does not, and hides its type as well, is none.
+    if body.mentions("source", "file_id", "tool", "tool_changes") or _UPLOAD in body.raw:
+        yield from _conversation(document)
+
+
+def _conversation(document: Json) -> Iterator[Use]:
     for index, message in enumerate(_list(document.get("messages"))):
         content = message.get("content") if type(message) is dict else None
         if type(content) is list or type(content) is dict:
@@ -80,6 +89,7 @@ def uses(document: Json) -> Iterator[Use]:
     yield from _nested(document.get("system"), "/system")
 
 
+_UPLOAD = b"container_upload"
 _WORDS = ("service_tier", "speed", "inference_geo")
 
 

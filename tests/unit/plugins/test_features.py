@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tidegate.errors import PluginError
 from tidegate.exchange import Principal
 from tidegate.plugin import ADMIT, Admit, Refuse
 from tidegate.testing.fakes import DOCUMENT, make_exchange, make_request, open_plugin
+from tidegate.wire.body import parse
 from tidegate.wire.routes import CLOSED, Kind
 from tidegate_plugins.features import plugin
 from tidegate_plugins.features.uses import ToolKind, origin, tool_kind, uses
@@ -194,7 +196,7 @@ def test_a_conversation_of_text_and_the_clients_own_tools_uses_nothing_else() ->
         "messages": [{"role": "user", "content": [use, result]}, {"role": "user", "content": "t"}],
     }
 
-    assert [use.area for use in uses(document)] == ["inference_geos"]
+    assert [use.area for use in uses(parse(msgspec.json.encode(document)))] == ["inference_geos"]
 
 
 @pytest.mark.parametrize(
