@@ -12,13 +12,13 @@ from tidegate_plugins.redact.memo import Memo, digest
 from tidegate_plugins.redact.search import (
     LONGEST_IN_CONTEXT,
     Cover,
-    Look,
     Secret,
     context,
     dull,
     looker,
     search,
 )
+from tidegate_plugins.redact.sieve import Asked, suspects
 from tidegate_plugins.redact.walk import Kind, Leaf, Part, Path, Place, parts
 
 
@@ -110,32 +110,28 @@ class Scanner:
         The engine comes last and is not interrupted: its tables push all else out of the caches.
         """
         asked = [_asked(leaf, deadline) for leaf in leaves]
+        found = {one.name: self.memo.get(one.name) for one in asked}
+        new = {one.name: one for one in asked if found[one.name] is None}
         look = looker(self.engine, deadline.left)
-        found: dict[bytes, tuple[Secret, ...]] = {}
-        for name, data, key in asked:
+        secrets: dict[bytes, tuple[Secret, ...]] = dict.fromkeys(new, ())
+        for one in suspects(list(new.values()), look):
             deadline.left()
-            if name not in found:
-                found[name] = self._remembered(name, data, key, look)
-        return [found[name] for name, _, _ in asked]
-
-    def _remembered(self, name: bytes, data: bytes, key: bytes, look: Look) -> tuple[Secret, ...]:
-        found = self.memo.get(name)
-        if found is None:
-            found = search(data, key, look, self.cover)
-            self.memo.put(name, found)
-        return found
+            secrets[one.name] = search(one.data, one.key, look, self.cover)
+        for name, those in secrets.items():
+            self.memo.put(name, those)
+        return [found[one.name] or secrets.get(one.name, ()) for one in asked]
 
 
 def _found(searched: Iterable[tuple[Secret, ...]]) -> Found:
     return tuple((at, secrets) for at, secrets in enumerate(searched) if secrets)
 
 
-def _asked(leaf: Leaf, deadline: Deadline) -> tuple[bytes, bytes, bytes]:
-    """Return the name under which a string is remembered, its bytes, and its key."""
+def _asked(leaf: Leaf, deadline: Deadline) -> Asked:
+    """Return a string as it is searched."""
     deadline.left()
     data = leaf.text.encode("utf-8", "surrogatepass")
     key = context(leaf.key) if leaf.key and len(data) <= LONGEST_IN_CONTEXT else b""
-    return digest(data, key), data, key
+    return Asked(digest(data, key), data, key)
 
 
 def _name(part: Part) -> bytes:

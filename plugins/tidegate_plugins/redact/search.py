@@ -75,11 +75,17 @@ def _round(data: bytes, key: bytes, look: Look) -> list[Secret]:
     ]
 
 
+def written(data: bytes, key: bytes) -> bytes:
+    """Return a string as it is looked at: as the value of its key, where that is to play a part."""
+    return b'%b="%b"' % (key, data) if key and len(data) <= LONGEST_IN_CONTEXT else data
+
+
 def _with_key(data: bytes, key: bytes, look: Look) -> Iterable[Finding]:
-    if not key or len(data) > LONGEST_IN_CONTEXT:
+    text = written(data, key)
+    if text is data:
         return _windows(data, look)
     before = len(key) + 2
-    found = _windows(key + b'="' + data + b'"', look)
+    found = _windows(text, look)
     inside = [
         f._replace(start=max(f.start - before, 0), end=min(f.end - before, len(data)))
         for f in found

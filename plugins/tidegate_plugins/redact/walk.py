@@ -248,6 +248,9 @@ def _walk_object(node: dict[str, Any], rule: Rule, path: Path, *, signed: bool, 
         below = table.get(key)
         if below is O:
             continue
+        if below is T and type(child) is str:  # nearly all of what is read
+            add(child, "", S if signed else T, (path, key))
+            continue
         if below is not None:
             _walk(child, below, (path, key), "", signed=signed, add=add)
             continue
