@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import AsyncOpenAI, BadRequestError, DefaultAsyncHttpxClient
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, ImageUrl, ModelHTTPError
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -112,6 +112,12 @@ async def test_langchain_images_and_json(gate: Gateway, chain: Callable[..., Cha
     assert found.content == "You said: what is this?"
     place = await chain().with_structured_output(Place, method="json_schema").ainvoke("where?")
     assert isinstance(place, Place)
+
+
+async def test_langchain_errors(chain: Callable[..., ChatOpenAI]) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        await chain(seed=7).ainvoke("hi")
+    assert caught.value.param == "seed"
 
 
 # pydantic-ai

@@ -167,6 +167,22 @@ async def test_an_error_passes_as_it_is(tmp_path: Path) -> None:
     assert (record["outcome"], record["error_type"]) == ("upstream_error", "overloaded_error")
 
 
+async def test_an_error_to_a_stream_passes_too(tmp_path: Path) -> None:
+    """Also where the stream would have been short of its usage."""
+
+    async def script(call: Call) -> None:
+        await call.answer(b"<html>busy</html>", "502 Bad", "text/html; x=1")
+
+    async with (
+        scripted_upstream(script) as upstream,
+        gateway(tmp_path, upstream.url, PASS) as gate,
+    ):
+        status, headers, answer = await send(gate, body(stream=True, max_tokens=3))
+    assert (status, answer) == (502, b"<html>busy</html>")
+    assert headers["content-type"] == "text/html; x=1"
+    assert "x-request-id" not in headers
+
+
 async def test_a_stream_without_its_end_is_a_cut(tmp_path: Path) -> None:
     async with (
         scripted_upstream(scripted(b"".join(STREAM[:-2]), SSE)) as upstream,

@@ -319,6 +319,41 @@ async def test_models_are_listed_for_the_client_that_asks(
         assert [model async for model in through.models.list(limit=1000)] == expected
 
 
+LISTING = """
+[[plugins]]
+use = "models"
+[plugins.config]
+allow = ["claude-haiku-4-5"]
+"""
+
+
+async def test_a_policys_list_is_converted_too(tmp_path: Path, api: Simulator) -> None:
+    async with (
+        gateway(tmp_path, api.url, CONVERT + LISTING) as gate,
+        AsyncOpenAI(api_key=KEY, base_url=f"{gate.url}/v1", max_retries=0) as client,
+    ):
+        listed = await client.models.list()
+        assert [model.id for model in listed.data] == ["claude-haiku-4-5-20251001"]
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve(OPUS)
+    assert not api.requests
+
+
+async def test_a_reselling_provider_is_converted_for(tmp_path: Path) -> None:
+    toml = f'{CONVERT}[upstream]\nprofile = "onedim"\n'
+    async with (
+        serve_simulator(profile="onedim") as api,
+        gateway(tmp_path, api.url, toml) as gate,
+        AsyncOpenAI(api_key=KEY, base_url=f"{gate.url}/v1", max_retries=0) as client,
+    ):
+        asked: dict[str, Any] = {"model": "claude-opus-4-7", "messages": [user("hé")]}
+        found = await client.chat.completions.create(**asked)
+        stream = await client.chat.completions.create(**asked, stream=True)
+        said = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    assert said == found.choices[0].message.content == "You said: hé"
+    assert {received.target for received in api.requests} == {"/v1/messages"}
+
+
 @pytest.mark.parametrize("controls", ["gzip-1", "chunk-7", "crlf-1", "unknown_event-1-chunk-0"])
 async def test_however_it_comes(client: AsyncOpenAI, controls: str) -> None:
     asked: dict[str, Any] = {"model": f"sim-{controls}", "messages": [user("hé \U0001f30a")]}

@@ -92,7 +92,7 @@ def chunks_of(said: bytes) -> list[dict[str, Any]]:
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     BLOCKS,
     COUNTS,
@@ -167,6 +167,7 @@ def as_said(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@settings(deadline=None)
 @given(st.text(), st.lists(st.integers(0), max_size=9))
 def test_half_surrogate_pairs_come_through(text: str, cuts: list[int]) -> None:
     """JSON writes each half as an escape, and a stream may part them."""
@@ -185,6 +186,7 @@ def datas(said: bytes) -> list[str]:
     return [e.removeprefix("data: ") for e in events]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.lists(st.integers(0), max_size=5))
 def test_whatever_comes_ends_in_an_error(junk: bytes, cuts: list[int]) -> None:
     start = rendered(
@@ -211,6 +213,7 @@ EVENTS = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(EVENTS, st.sampled_from([b"\n\n", b"\r\n\r\n"]), st.lists(st.integers(0), max_size=9))
 def test_only_the_usage_is_taken_out(events: list[bytes], end: bytes, cuts: list[int]) -> None:
     keeper = WithoutUsage()
@@ -238,7 +241,7 @@ JSON: Any = st.recursive(
 MESSAGES = st.lists(st.dictionaries(WORDS, JSON, max_size=4) | JSON, max_size=4)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(WORDS, JSON, max_size=6), MESSAGES, st.booleans())
 def test_any_request_is_converted_or_refused(
     document: dict[str, Any], messages: list[Any], lenient: bool

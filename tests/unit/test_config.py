@@ -215,3 +215,13 @@ def test_check_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
     check('[[plugins]]\nuse = "models"\nconfig.allow = ["*"]')
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_openai_format_is_off_unless_it_is_named():
+    assert load("").openai.chat_completions == "off"
+    _, problems = read('[openai]\nchat_completions = "on"\ndefault_max_tokens = -1\nmode = 1')
+    assert sorted(problem.path for problem in problems) == [
+        "openai.chat_completions",
+        "openai.default_max_tokens",
+        "openai.mode",
+    ]

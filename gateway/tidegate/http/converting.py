@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 _WRITTEN_ANEW = frozenset((
     b"content-length", b"content-type", b"content-encoding", b"content-md5", b"content-digest",
-    b"repr-digest", b"etag", b"accept-ranges", b"x-request-id",
+    b"repr-digest", b"etag", b"accept-ranges",
 ))  # fmt: skip
 """Headers that tell of the upstream's bytes."""
 
@@ -124,17 +124,21 @@ class ConvertingRelay(Relay):
         return self._closed(lines)
 
     def _whole_head(self, length: int) -> bytes:
-        lines = [*self._lines(), b"Content-Type: application/json"]
+        passes = self._caller.how is How.PASS
+        media = self._answer.content_type.encode("latin-1") if passes else b"application/json"
+        lines = [*self._lines(), b"Content-Type: %s" % media]
         return self._closed([*lines, b"Content-Length: %d" % length])
 
     def _lines(self) -> Iterator[bytes]:
-        answer = self._answer
+        answer, converts = self._answer, self._caller.how is How.CONVERT
         yield b"HTTP/1.1 %d %s" % (answer.status, answer.reason)
         for line in answer.kept:
-            if line.partition(b":")[0].lower() not in _WRITTEN_ANEW:
+            name = line.partition(b":")[0].lower()
+            if name not in _WRITTEN_ANEW and not (converts and name == b"x-request-id"):
                 yield line
-        request_id = answer.request_id or self._course.exchange.id
-        yield b"x-request-id: %s" % request_id.encode("latin-1")
+        if converts:
+            request_id = answer.request_id or self._course.exchange.id
+            yield b"x-request-id: %s" % request_id.encode("latin-1")
         for pair in self._own:
             yield b"%s: %s" % pair
 

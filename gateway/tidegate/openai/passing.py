@@ -59,28 +59,43 @@ _BLANK_LINE = re.compile(rb"(?:\r\n|\r(?!\n)|\n){2}")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+
+
 class WithoutUsage:
     """Passes a stream on as it is, but for the chunk that tells nothing but usage."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held = bytearray()
+        self._searched = 0  # how far it is known to hold no blank line
 
     def feed(self, piece: bytes) -> bytes:
-        """Return the events that `piece` completes, byte for byte."""
-        held = self._held + piece
+        """Return the events that `piece` completes, byte for byte.
+
+        Raises:
+            ValueError: an event is too large.
+        """
+        self._held += piece
         kept: list[bytes] = []
         start = 0
-        for match in _BLANK_LINE.finditer(held):
-            if match.end() == len(held) and held.endswith(b"\r"):
+        while match := _BLANK_LINE.search(self._held, max(self._searched, start)):
+            if match.end() == len(self._held) and self._held.endswith(b"\r"):
                 break  # an LF may follow
-            event = held[start : match.end()]
-            if not _NO_CHOICES.search(event):
-                kept.append(event)
+            self._keep(bytes(self._held[start : match.end()]), kept)
             start = match.end()
-        self._held = held[start:]
+        del self._held[:start]
+        if len(self._held) > MAX_EVENT_BYTES:
+            raise ValueError("too large an event")
+        self._searched = max(0, len(self._held) - 3)
         return b"".join(kept)
 
     def finish(self) -> bytes:
         """Return what is left over."""
-        held, self._held = self._held, b""
-        return b"" if _NO_CHOICES.search(held) else held
+        kept: list[bytes] = []
+        self._keep(bytes(self._held), kept)
+        self._held.clear()
+        return b"".join(kept)
+
+    def _keep(self, event: bytes, kept: list[bytes]) -> None:
+        if not _NO_CHOICES.search(event):
+            kept.append(event)
