@@ -213,13 +213,13 @@ def _consumers() -> Row:
             ),
             table(
                 "Teams",
-                "In this time range: what each spent, and what it got for it.",
+                "In this time range: what each spent, what it got for it, and what one completed request cost.",
                 Column("Cost", increase(COST, TEAM, MODEL, by="team"), "currencyUSD"),
                 Column("Requests", grown(REQUESTS, TEAM, MODEL, by="team"), "short"),
                 Column("Tokens", grown(TOKENS, TEAM, MODEL, by="team"), "short"),
                 Column("Cached", cached(TEAM, MODEL, by="team"), "percentunit"),
                 Column(
-                    "Cost of a request",
+                    "Per request",
                     ratio(
                         increase(COST, TEAM, MODEL, by="team"),
                         increase(REQUESTS, TEAM, MODEL, 'outcome="complete"', by="team"),
