@@ -1,5 +1,6 @@
 """`chat_completions = "pass"`: the upstream converts, and everything but that is as for Messages."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -253,6 +254,66 @@ async def test_answers_are_inspected(tmp_path: Path) -> None:
         "/content/0/text"
     ]
     assert found["route"] == "messages"
+
+
+KEPT = """
+[journal]
+content = "redacted"
+[[plugins]]
+use = "limits"
+[plugins.config]
+max_tokens = 100
+[[plugins]]
+use = "redact"
+[plugins.config]
+cache_dir = "%s"
+[shadow]
+config = "%s"
+"""
+NEXT = """
+[[plugins]]
+use = "limits"
+[plugins.config]
+max_tokens = 8
+"""
+MESSAGE = {
+    "type": "message",
+    "model": OPUS,
+    "content": [{"type": "text", "text": f"It is {SECRET}"}],
+}
+
+
+@pytest.mark.parametrize("mode", ["convert", "pass"])
+async def test_one_request_to_whoever_looks_later(tmp_path: Path, mode: str) -> None:
+    """What is kept, inspected and decided by a second configuration has one shape."""
+    (tmp_path / "next.toml").write_text(NEXT)
+    toml = f'[openai]\nchat_completions = "{mode}"\n' + KEPT % (rules_dir(), tmp_path / "next.toml")
+    said = {**COMPLETION, "choices": [{"message": {"content": f"It is {SECRET}"}}]}
+    answer = json.dumps(said if mode == "pass" else MESSAGE).encode()
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    content = [picture, {"type": "text", "text": f"my token is {SECRET}"}]
+    asked = body(max_completion_tokens=9, messages=[{"role": "user", "content": content}])
+    async with (
+        scripted_upstream(scripted(answer, "content-type: application/json")) as upstream,
+        gateway(tmp_path / "journal", upstream.url, toml) as gate,
+    ):
+        assert (await send(gate, asked))[0] == 200
+        await gate.exchange()
+        await gate.plane.handler.settled()
+        async with asyncio.timeout(10):
+            while not gate.records("shadow"):
+                await asyncio.sleep(0.005)
+    ((kept,), (inspected,), (differs,)) = map(gate.records, ("content", "inspection", "shadow"))
+    image, text = kept["request"]["messages"][0]["content"]
+    assert image["source"]["data"] == "[4 characters]"
+    assert text["text"].startswith("my token is [REDACTED:")
+    assert kept["request"]["max_tokens"] == 9
+    assert kept["response"]["content"][0]["text"].startswith("It is [REDACTED:")
+    found = [d["pointer"] for d in inspected["decisions"] if d["verdict"] == "found"]
+    assert found == ["/content/0/text"]
+    assert (differs["what"], differs["route"]) == ("refused", "messages")
+    assert differs["candidate"] == "limits:max_tokens"
+    assert SECRET not in json.dumps([kept, inspected, differs])
 
 
 @pytest.fixture
