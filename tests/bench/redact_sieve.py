@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from redacting import engine
 from tidegate_plugins.redact.engine import Finding
-from tidegate_plugins.redact.sieve import LARGEST, Asked, suspects
+from tidegate_plugins.redact.sieve import LARGEST, Asked, sifted
 
 REQUEST_BYTES = 30_000
 BAIT = (
@@ -65,7 +65,7 @@ def main() -> int:
     missed: set[bytes] = set()
     for _ in range(given.requests):
         asked = request(strings, chance)
-        kept = {one.name for one in suspects(asked, look)}
+        kept = {one.name for one, suspect in sifted(asked, look) if suspect}
         told = {one.name for one in asked} & alone
         places += len(told)
         missed |= told - kept

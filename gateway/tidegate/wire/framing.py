@@ -65,6 +65,15 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
 _TRAILER_LINE = re.compile(rb"([^\r\n]*)\r\n")
 
 
+def _one_chunk(data: bytes) -> bytes | None:
+    """Return the payload if this is exactly one chunk, as nearly every piece of a stream is."""
+    match = _SIZE_LINE.match(data)
+    if match is None or not data.endswith(b"\r\n"):
+        return None
+    begin, end = match.end(), len(data) - 2
+    return data[begin:end] if begin < end and int(match[1], 16) == end - begin else None
+
+
 class Chunked:
     """A body in chunks (RFC 9112 section 7.1).
 
@@ -83,6 +92,10 @@ class Chunked:
 
     def feed(self, data: bytes) -> tuple[list[bytes], int]:
         held = len(self._held)
+        if not (held or self._left or self._in_trailer):
+            whole = _one_chunk(data)
+            if whole is not None:
+                return [whole], len(data)
         if held:
             data = self._held + data
             self._held = b""

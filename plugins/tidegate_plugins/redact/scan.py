@@ -18,7 +18,7 @@ from tidegate_plugins.redact.search import (
     looker,
     search,
 )
-from tidegate_plugins.redact.sieve import Asked, suspects
+from tidegate_plugins.redact.sieve import Asked, sifted
 from tidegate_plugins.redact.walk import Kind, Leaf, Part, Path, Place, parts
 
 
@@ -110,16 +110,23 @@ class Scanner:
         The engine comes last and is not interrupted: its tables push all else out of the caches.
         """
         asked = [_asked(leaf, deadline) for leaf in leaves]
-        found = {one.name: self.memo.get(one.name) for one in asked}
-        new = {one.name: one for one in asked if found[one.name] is None}
+        known = [self.memo.get(one.name) for one in asked]
+        new = {one.name: one for one, found in zip(asked, known, strict=True) if found is None}
+        if not new:
+            return [found or () for found in known]
+        searched: dict[bytes, tuple[Secret, ...]] = {}
         look = looker(self.engine, deadline.left)
-        secrets: dict[bytes, tuple[Secret, ...]] = dict.fromkeys(new, ())
-        for one in suspects(list(new.values()), look):
+        for one, suspect in sifted(new.values(), look):
             deadline.left()
-            secrets[one.name] = search(one.data, one.key, look, self.cover)
-        for name, those in secrets.items():
-            self.memo.put(name, those)
-        return [found[one.name] or secrets.get(one.name, ()) for one in asked]
+            found = search(one.data, one.key, look, self.cover) if suspect else ()
+            searched[one.name] = found
+            self.memo.put(
+                one.name, found
+            )  # at once: should time run out, the next attempt goes on here
+        return [
+            searched[one.name] if found is None else found
+            for one, found in zip(asked, known, strict=True)
+        ]
 
 
 def _found(searched: Iterable[tuple[Secret, ...]]) -> Found:

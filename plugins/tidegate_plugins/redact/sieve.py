@@ -5,10 +5,10 @@ request are shorter. So they are looked at together, with a gap between them; on
 which something is found are searched one by one, which alone decides what is a secret.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tidegate_plugins.redact.search import SHORTEST, WINDOW, Look, written
+from tidegate_plugins.redact.search import WINDOW, Look, written
 from tidegate_plugins.redact.unescape import WORTH
 
 GAP = b"\n" * 16 + b"\x1e" * 32 + b"\n" * 16
@@ -28,25 +28,22 @@ class Asked(NamedTuple):
     key: bytes
 
 
-def suspects(asked: Sequence[Asked], look: Look) -> list[Asked]:
-    """Return those in which a search may find something, in any order; the others hold nothing.
+def sifted(asked: Iterable[Asked], look: Look) -> Iterator[tuple[Asked, bool]]:
+    """Yield each string, in any order, and whether a search may find something in it.
 
     Raises:
         EngineTimeout: it took too long.
     """
-    found: list[Asked] = []
     for group in _groups(asked):
-        found += group if len(group) == 1 else _touched(group, look)
-    return found
+        touched = _touched(group, look) if len(group) > 1 else [True] * len(group)
+        yield from zip(group, touched, strict=True)
 
 
-def _groups(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+def _groups(asked: Iterable[Asked]) -> Iterator[list[Asked]]:
     """Yield what is looked at together: as much as goes into a window; what has to be alone, alone."""
     group: list[Asked] = []
     size = 0
     for one in asked:
-        if len(one.data) < SHORTEST:
-            continue
         if len(one.data) > LARGEST or (b"\\" in one.data and WORTH.search(one.data)):
             yield [one]
             continue
@@ -56,21 +53,19 @@ def _groups(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
             group, size = [], 0
         group.append(one)
         size += needed
-    if group:
-        yield group
+    yield group
 
 
-def _touched(group: list[Asked], look: Look) -> list[Asked]:
-    """Return those that anything was found in, or across."""
+def _touched(group: list[Asked], look: Look) -> list[bool]:
+    """Tell of each string whether anything was found in it, or across its ends."""
     texts = [written(one.data, one.key) for one in group]
     findings = look(GAP.join(texts))
     if not findings:
-        return []
+        return [False] * len(group)
     touched = []
     start = 0
-    for one, text in zip(group, texts, strict=True):
+    for text in texts:
         end = start + len(text)
-        if any(finding.start < end and finding.end > start for finding in findings):
-            touched.append(one)
+        touched.append(any(found.start < end and found.end > start for found in findings))
         start = end + len(GAP)
     return touched
