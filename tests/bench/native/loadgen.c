@@ -6,7 +6,8 @@
  *   loadgen stream [-p port] [-c streams] [-d secs] [-w warmup secs] [-R ramp conns/s] [-1] ...
  *       keeps -c streams open (each starts again when it ends; -1: each runs once), counts
  *       events, time to first byte, and how long each delta was under way (t=<monotonic ns>).
- *   loadgen hold   same as stream -1 but prints a line when all streams are open, for RSS figures
+ *   loadgen hold   same as stream -1 but prints a line when all streams are open, for RSS figures;
+ *                  few at a time wait for their first byte
  *   loadgen mixed  [-C cuts] [-S percent] [-A percent] [-R ramp conns/s] ...
  *       -c clients, each with a conversation of its own that it sends again, one turn longer, until
  *       it is as long as the body, which then begins anew with other texts. The body is the part
@@ -78,6 +79,7 @@ static void hprint(const char *name, hist *h) {
 }
 static hist h_lat, h_ttfb, h_ev, h_un;
 
+enum { HOLD_AHEAD = 64 };
 enum { C_OFF, C_CONNECTING, C_IDLE, C_BUSY };
 enum { P_HEAD, P_LEN, P_CHUNK_HDR, P_CHUNK_DATA, P_CHUNK_END, P_TRAILER, P_EOF };
 typedef struct {
@@ -107,7 +109,7 @@ static char *req;
 static size_t req_len, req_head_len;
 static struct sockaddr_in addr;
 static uint64_t n_ok, n_err, n_non200, n_bytes, n_events, n_streams, n_deltas, n_incomplete,
-    n_started, n_done, n_left, n_sent;
+    n_started, n_done, n_left, n_sent, n_first;
 static int last_status;
 static int64_t t_start, t_meas, t_end;
 static int open_now, max_open;
@@ -358,6 +360,7 @@ static void on_data(conn *c, char *p, size_t n, int64_t t) {
       size_t k = (size_t)(e - p) < (size_t)c->left ? (size_t)(e - p) : (size_t)c->left;
       if (c->stream && !c->got_first) {
         c->got_first = 1;
+        n_first++;
         if (t >= t_meas && t <= t_end) hadd(&h_ttfb, t - c->t0);
       }
       feed(c, p, k, t);
@@ -382,6 +385,7 @@ static void on_data(conn *c, char *p, size_t n, int64_t t) {
       size_t k = (size_t)(e - p) < (size_t)c->left ? (size_t)(e - p) : (size_t)c->left;
       if (c->stream && !c->got_first) {
         c->got_first = 1;
+        n_first++;
         if (t >= t_meas && t <= t_end) hadd(&h_ttfb, t - c->t0);
       }
       feed(c, p, k, t);
@@ -583,6 +587,8 @@ int main(int argc, char **argv) {
       ru_done = 1;
     }
     int want = (int)((t - t_start) / 1e9 * ramp) + 1;
+    /* who is held is opened no faster than it is served */
+    if (hold && want > (int)(n_first + n_err) + HOLD_AHEAD) want = n_first + n_err + HOLD_AHEAD;
     if (want > nc || !mode_stream) want = nc;
     while (launched < want) {
       do_connect(&C[launched]);

@@ -66,12 +66,13 @@ class Case:
 
     def expected_s(self) -> float:
         """Return about how long it takes with one candidate, for the estimate of what is left."""
-        own = {"start": 2.5, "held": 12 + self.clients / HELD_RAMP}
+        own = {"start": 2.5, "held": HELD_S}
         return own.get(self.mode, self.seconds + self.warm_s + 0.5 + 0.4 * self.resent)
 
 
-HELD_RAMP = 600.0
-"""Streams that are opened per second where memory is measured: slow enough for everybody."""
+HELD_RAMP = 1_500.0
+"""Streams that are opened per second at most where memory is measured: few wait at a time."""
+HELD_S = 25.0
 
 SOME = ("direct", "nginx", "naive", "tidegate")
 STARTED = ("nginx", "naive", "tidegate", "tidegate-bare")
@@ -206,11 +207,11 @@ CASES = (
     ),
     Case(
         "held",
-        "resident memory: idle, and per stream held open, with an event every 2 s on each",
+        "resident memory: idle, and per stream held open, with an event every 5 s on each",
         "held",
         f"1k_s{LONG_STREAM}",
         clients=10_000,
-        pause_us=2_000_000,
+        pause_us=5_000_000,
         who=SOME[1:],
         most_rounds=1,
         shown=HELD,

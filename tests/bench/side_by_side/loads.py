@@ -45,6 +45,15 @@ class Upstream:
         answer: dict[str, Any] = json.loads(ask(self.port, "GET", "/_mock/stats", b"")[1])
         return answer
 
+    def most_open(self, count: int, within_s: float) -> int:
+        """Wait until so many streams are open, or as many as there are by then; return them."""
+        deadline = time.monotonic() + within_s
+        there: int = self.stats()["streams_open"]
+        while there < count and time.monotonic() < deadline:
+            time.sleep(0.1)
+            there = self.stats()["streams_open"]
+        return there
+
     def until_open(self, count: int, within_s: float) -> None:
         """Wait until so many streams are open.
 

@@ -10,7 +10,7 @@ NGINX = """\
 daemon off;
 pid {folder}/nginx.pid;
 worker_rlimit_nofile {files};
-events {{ worker_connections {files}; }}
+events {{ worker_connections {connections}; }}
 http {{
   access_log off;
   client_max_body_size 64m;
@@ -62,6 +62,7 @@ def command(place: Place) -> Command:
             upstream_port=place.upstream_port,
             key=UPSTREAM_KEY,
             files=place.files,
+            connections=2 * place.files,  # it closes some when only a sixteenth is left
         )
     )
     return [nginx_program() or "nginx", "-e", "stderr", "-p", place.folder, "-c", config]

@@ -22,6 +22,8 @@ from bench.side_by_side.processes import Process
 from support.ports import free_port
 
 HOLD_S = 120.0
+OPENING_S = 60.0
+FEWEST_HELD = 1_000
 SPARE_DESCRIPTORS = 300
 
 
@@ -148,15 +150,17 @@ class Stage:
             idle = running.process.memory()
             self.upstream.set(delay_us=case.pause_us)
             with self.generator.beside("hold", running.port, case.body, *limits):
-                self.upstream.until_open(count, HOLD_S / 2)
+                there = self.upstream.most_open(count, OPENING_S)
                 time.sleep(min(1.5, case.pause_us / 1e6))  # some events more on each of them
                 held = running.process.memory()
             self.upstream.until_open(0, HOLD_S / 2)
+        if there < min(count, FEWEST_HELD):
+            raise Failed(f"only {there} of {count} streams were opened within {OPENING_S:g} s")
         return {
-            "streams": count,
+            "streams": there,
             "idle_mb": idle.tree / 1024,
-            "worker_kb": (held.worker - idle.worker) / count,
-            "tree_kb": (held.tree - idle.tree) / count,
+            "worker_kb": (held.worker - idle.worker) / there,
+            "tree_kb": (held.tree - idle.tree) / there,
         }
 
     # what is always there
