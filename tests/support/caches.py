@@ -151,8 +151,7 @@ def _go_program(name: str, package: str, version: str) -> Path:
 
 def _go_build(go: str, package: str, program: Path, cwd: Path) -> None:
     flags = ["-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", str(program)]
-    # Nice: other tests run meanwhile.
-    _run(["nice", "env", "CGO_ENABLED=0", go, "build", *flags, package], cwd=cwd)
+    _run(["env", "CGO_ENABLED=0", go, "build", *flags, package], cwd=cwd)
 
 
 _PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check", "--retries", "1")
