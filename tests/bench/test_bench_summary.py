@@ -1,10 +1,12 @@
 """Medians and ratios: inside one round only."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from bench.side_by_side import bodies
+from bench.side_by_side import bodies, readme
+from bench.side_by_side.report import Result, summary
 from bench.side_by_side.summary import Spread, summarize, with_added
 from bench.side_by_side.targets import Target, against
 
@@ -82,3 +84,33 @@ def test_bodies_have_their_size_and_marks(size: int) -> None:
 def _blocks(turn: dict[str, object]) -> list[dict[str, str]]:
     content = turn["content"]
     return content if isinstance(content, list) else [{"text": str(content)}]
+
+
+@pytest.mark.parametrize("name", ["targets", "stages"])
+def test_the_readme_has_a_place_for_the_latest(name: str, tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.README.read_text())
+    for text in ("first", "second"):
+        readme.put(name, text, copy)
+    assert f"<!-- {name} -->\n\nsecond\n\n<!-- /{name} -->" in copy.read_text()
+    assert "first\n\n<!--" not in copy.read_text()
+    with pytest.raises(ValueError, match="no place for nothing"):
+        readme.put("nothing", "", copy)
+
+
+def test_the_readme_shows_the_targets() -> None:
+    result = Result(
+        date="2026-01-02",
+        quick=False,
+        rounds=5,
+        machine={"cores": "2", "cpu": "some", "kernel": "Linux"},
+        versions={"commit": "abc"},
+        samples={},
+        summaries={"unary_1k": summarize(ROUNDS)},
+        failures=(),
+    )
+    shown = summary(result)
+    assert "| CPU of the worker per 1 KB request" in shown
+    assert "3 (2-4)" in shown
+    assert "| met" in shown
+    assert "results/2026-01-02-cpu.svg" in shown
