@@ -1,6 +1,7 @@
 """Streams: each piece at once, cuts as cuts, leavers noticed, slow readers waited for."""
 
 import asyncio
+import gc
 import gzip
 import socket
 import zlib
@@ -49,6 +50,30 @@ async def test_a_stream_comes_through_and_is_metered(tmp_path: Path) -> None:
     assert record["model"] == {"asked": "claude-x", "sent": "claude-x", "answered": "claude-x-1"}
     assert record["events"] == 6
     assert record["timing_ms"]["first_token"] is not None
+
+
+async def test_a_conversation_is_not_kept_while_it_is_answered(tmp_path: Path) -> None:
+    """A thousand open streams are a thousand conversations, each up to some MB."""
+    finish = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.say(SSE)
+        await call.chunk(START)
+        await finish.wait()
+        await call.chunk(CLOSE)
+        await call.say(b"0\r\n\r\n")
+
+    asked = REQUEST.replace(b"[]", b'[{"role":"user","content":["canary"]}]')
+    async with scripted_upstream(script) as upstream, gateway(tmp_path, upstream.url) as gate:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(post(asked))
+        await read_head(reader)
+        gc.collect()
+        kept = [one for one in gc.get_objects() if type(one) is list and one[:1] == ["canary"]]
+        finish.set()
+        await gate.exchange()
+        writer.close()
+    assert kept == []
 
 
 async def test_the_longest_gap_is_between_pieces_from_the_first_token_on(tmp_path: Path) -> None:

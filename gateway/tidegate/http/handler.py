@@ -208,7 +208,11 @@ class Handler:
             head = request_head(request.raw_headers, course, admission, target, pool)
             course.at.dispatched = time.monotonic_ns()
             _attach(request, relay)
-            await relay.run(connection, head, body)
+            relay.send(connection, head, body)
+            del body
+            if not generation.redactors:  # else it is to be written down
+                admission.forget_body()
+            await relay.answered()
         except UpstreamError as error:
             return self._upstream_failed(course, relay, error)
         finally:

@@ -54,14 +54,8 @@ class Relay:
         self._last_ns = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, connection: Connection, head: bytes, body: bytes) -> None:
-        """Send the request and pass the whole answer on.
-
-        Raises:
-            UpstreamError: if nothing has `begun`, the client can still be told; otherwise
-                it has to be `cut`.
-            asyncio.CancelledError: the client has left; the upstream is freed at once.
-        """
+    def send(self, connection: Connection, head: bytes, body: bytes) -> None:
+        """Send the request. Its body is not kept: an answer can take minutes."""
         self._connection = connection
         self._last_ns = self._at.dispatched
         # One timer for both limits: setting a second with the head would cost every exchange.
@@ -69,10 +63,20 @@ class Relay:
         connection.send(head, body, self)
         if self._paused:
             connection.pause_reading()  # the client has not yet taken its previous answer
+
+    async def answered(self) -> None:
+        """Wait until the whole answer has been passed on.
+
+        Raises:
+            UpstreamError: if nothing has `begun`, the client can still be told; otherwise
+                it has to be `cut`.
+            asyncio.CancelledError: the client has left; the upstream is freed at once.
+        """
         try:
             await self._done
         except asyncio.CancelledError:
-            connection.abort()
+            if self._connection is not None:
+                self._connection.abort()
             raise
         finally:
             if self._timer is not None:

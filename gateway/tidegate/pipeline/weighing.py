@@ -9,7 +9,7 @@ from tidegate.exchange import Exchange, Request
 from tidegate.pipeline.host import NOT_EVALUATED, Link, Verdict
 from tidegate.plugin import Admit, Answer, Hold, Note, Refuse, Stage
 from tidegate.record import DecisionRecord, EditRecord, RefusedBy
-from tidegate.wire.body import Body, BodyError, Edit, parse, splice
+from tidegate.wire.body import EMPTY, Body, BodyError, Edit, parse, splice
 from tidegate.wire.messages import view
 from tidegate.wire.outline import outline
 from tidegate.wire.routes import Kind
@@ -43,6 +43,10 @@ class Admission(msgspec.Struct):
     def admitted(self) -> bool:
         """Whether every policy asked so far has admitted."""
         return self.refusal is None
+
+    def forget_body(self) -> None:
+        """Let go of what has been sent: conversations are large, and answers take minutes."""
+        self.request = replace(self.request, body=EMPTY)
 
     def refuse(self, refusal: Refuse, plugin: str) -> None:
         """End here."""
