@@ -44,6 +44,9 @@ KEEP_ALIVE_S = 4
 WORKERS = 2
 SAMPLE_S = 5.0
 CHAIN = gateway.CHAIN + '[[plugins]]\nuse = "usage"\n'
+TROUBLED = re.compile(r" (?:WARNING|ERROR) ")
+MINE = re.compile(r"^\S+ \S+ |tg_[0-9a-f]+|/\S+/|\bpid \d+")
+"""What differs from line to line: the time, ids, folders."""
 REQUESTS = re.compile(r"^tidegate_requests_total\{.*\} (\S+)", re.MULTILINE)
 
 
@@ -162,6 +165,7 @@ class Soak:
             {POLITE: self.sent["started"], HALF: self.sent[HALF], HASTY: self.sent[HASTY]}
         )
         self.reasons = {f"bad, {why}": str(count) for why, count in found.bad.items()}
+        self.reasons |= _warnings(where.folder / "log")
         self.findings += journal_findings(found, started, POLITE, asked)
         ended = self.sent["done"] + self.sent["left"] + self.sent["errors"]
         self.findings += [
@@ -205,6 +209,13 @@ def configuration(place: Place, max_tokens: int) -> str:
     text = gateway.written(place, CHAIN, workers=WORKERS, store="sqlite")
     text = text.replace("[upstream]\n", f"[upstream]\nkeep_alive_s = {KEEP_ALIVE_S}\n")
     return text.replace("max_tokens = 32000", f"max_tokens = {max_tokens}")
+
+
+def _warnings(log: Path) -> dict[str, str]:
+    """Return what a gateway warned of, each sentence once, with how often."""
+    lines = (line for line in log.read_text(errors="replace").splitlines())
+    found = Counter(MINE.sub("…", line) for line in lines if TROUBLED.search(line))
+    return {f"said, {line[:160]}": str(count) for line, count in found.most_common(8)}
 
 
 def _quota(where: Place) -> list[dict[str, int]]:
