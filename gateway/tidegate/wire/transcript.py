@@ -6,7 +6,6 @@ It never raises: what cannot be read is named in `Transcript.missing`, and the r
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,8 +17,7 @@ _QUIET = frozenset((b"", b"[DONE]"))
 """Data of events that say nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcript(msgspec.Struct, frozen=True):
     """What the upstream answered, as far as it was kept and could be read."""
 
     document: dict[str, Any]

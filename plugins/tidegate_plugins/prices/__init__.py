@@ -8,11 +8,13 @@ adds to it and overrides it.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+
+import msgspec
 
 from tidegate.record import ExchangeRecord, Usage
 from tidegate_plugins.model_ids import Pattern, canonical, pattern, undated
@@ -30,13 +32,12 @@ _CLOUD = re.compile(r"(?:(?:us|eu|apac|jp|au|global)\.)?anthropic\.|anthropic/")
 _VERSION = re.compile(r"-v[0-9]+(?::[0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True):
     """What one exchange costs."""
 
     nano_usd: int = 0
     """Nanodollars; the sum of `by_type`."""
-    by_type: dict[str, int] = field(default_factory=dict)
+    by_type: dict[str, int] = {}
     """Nanodollars of `input`, `output`, `cache_read`, `cache_write_5m`, `cache_write_1h` and
     `server_tools`; what is 0 is left out."""
     priced: bool = True

@@ -1,8 +1,9 @@
 """What of a record is billed: the passes of models over tokens, in disjoint classes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from tidegate.record import ExchangeRecord, Usage
 
@@ -12,8 +13,7 @@ CLASSES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 Tokens = tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(msgspec.Struct, frozen=True):
     """One run of one model."""
 
     model: str

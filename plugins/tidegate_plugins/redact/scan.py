@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, NamedTuple
 
+import msgspec
+
 from tidegate.clock import Clock
 from tidegate_plugins.redact.engine import Engine, EngineTimeout
 from tidegate_plugins.redact.memo import Memo, digest
@@ -30,8 +32,7 @@ class Hit(NamedTuple):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(msgspec.Struct, frozen=True):
     """When the search of one body has to be over."""
 
     clock: Clock
