@@ -13,6 +13,7 @@ from tidegate.http.upstream import UpstreamError
 from tidegate.openai.client import Caller, Converter, How
 from tidegate.wire.answer import Answer
 from tidegate.wire.chat import chat_meter_for
+from tidegate.wire.coding import INFLATABLE, PLAIN, Inflater, coding_of
 from tidegate.wire.framing import LAST_CHUNK, Framing, chunk
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -37,7 +38,8 @@ class ConvertingRelay(Relay):
     """Receives one answer and passes it on in another format."""
 
     _stream: Converter | None = None
-    _inflater: "Inflater | None" = None
+    _inflater: Inflater | None = None
+    _left = MAX_ANSWER_BYTES
     _answer: Answer
     _body: bytearray
 
@@ -56,10 +58,10 @@ class ConvertingRelay(Relay):
         super().head(answer, framing, more=True)
         if self._caller.how is How.PASS:
             self._meter = chat_meter_for(answer.content_type, answer.content_encoding)
-        coding = answer.content_encoding.strip().lower()
-        if coding in ("gzip", "x-gzip", "deflate"):
+        coding = coding_of(answer.content_encoding)
+        if coding in INFLATABLE:  # though that was not asked for
             self._inflater = Inflater()
-        elif coding not in ("", "identity"):
+        elif coding not in PLAIN:
             self._give_up("its answer has a coding that was not asked for")
         if self._stream is not None and not more:
             self._write(b"")
@@ -68,7 +70,7 @@ class ConvertingRelay(Relay):
         self._last_ns = time.monotonic_ns()
         try:
             for piece in payload:
-                self._take(piece if self._inflater is None else self._inflater.feed(piece))
+                self._take(self._inflated(piece))
         except (zlib.error, ValueError):
             self._give_up("its answer cannot be converted")
         for piece in payload:
@@ -77,6 +79,22 @@ class ConvertingRelay(Relay):
                 self._course.capture.feed(piece)
         if not self._at.first_token and self._meter.first_token:
             self._at.first_token = self._last_ns
+
+    def _inflated(self, piece: bytes) -> bytes:
+        """Return what is in a piece.
+
+        Raises:
+            zlib.error, ValueError: it is broken, or too large.
+        """
+        if self._inflater is None:
+            return piece
+        parts: list[bytes] = []
+        for part in self._inflater.parts(piece):
+            self._left -= len(part)
+            if self._left <= 0:
+                raise ValueError("too large")
+            parts.append(part)
+        return b"".join(parts)
 
     def _take(self, piece: bytes) -> None:
         if self._stream is not None:
@@ -152,29 +170,3 @@ class ConvertingRelay(Relay):
         if self._connection is not None:
             self._connection.abort()
         self.failed(UpstreamError(why, "upstream_cut"))
-
-
-class Inflater:
-    """Decompresses an answer that came compressed although that was not asked for."""
-
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(47)  # gzip or zlib, told apart by their header
-        self._left = MAX_ANSWER_BYTES
-
-    def feed(self, piece: bytes) -> bytes:
-        """Return what is in `piece`.
-
-        Raises:
-            zlib.error, ValueError: it is broken, or too large.
-        """
-        parts: list[bytes] = []
-        while piece:
-            parts.append(self._inflate.decompress(piece, self._left))
-            self._left -= len(parts[-1])
-            if self._left <= 0:
-                raise ValueError("too large")
-            piece = self._inflate.unconsumed_tail
-            if self._inflate.eof:  # gzip may consist of several members
-                piece = self._inflate.unused_data
-                self._inflate = zlib.decompressobj(47)
-        return b"".join(parts)

@@ -8,15 +8,7 @@ import json
 from typing import Any
 
 from tidegate.wire import sse
-from tidegate.wire.meter import (
-    MAX_JSON_BYTES,
-    InflatingMeter,
-    Meter,
-    Reading,
-    SilentMeter,
-    UnreadableMeter,
-    counted,
-)
+from tidegate.wire.meter import MAX_JSON_BYTES, Meter, Reading, counted, fitting
 
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -224,15 +216,4 @@ def _text(value: Any) -> str | None:
 
 def chat_meter_for(content_type: str, coding: str) -> Meter:
     """Return the meter for an answer with these `Content-Type` and `Content-Encoding` values."""
-    media = content_type.partition(";")[0].strip().lower()
-    meter: Meter
-    if media == "text/event-stream":
-        meter = ChatStreamMeter()
-    elif media == "application/json" or media.endswith("+json"):
-        meter = ChatJsonMeter()
-    else:
-        return SilentMeter()
-    coding = coding.strip().lower()
-    if coding in ("", "identity"):
-        return meter
-    return InflatingMeter(meter) if coding in ("gzip", "x-gzip", "deflate") else UnreadableMeter()
+    return fitting(content_type, coding, ChatStreamMeter, ChatJsonMeter)

@@ -5,11 +5,14 @@ meter, and `Reading.stopped` says why.
 """
 
 import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from tidegate.wire import sse
+from tidegate.wire.coding import INFLATABLE, PLAIN, Inflater, coding_of
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Of an unstreamed answer. 128k tokens of output are below 1 MB; fetched documents are larger."""
@@ -324,17 +327,13 @@ class UnreadableMeter(SilentMeter):
         return Reading(stopped="coding_unknown")
 
 
-GZIP_OR_ZLIB = 47
-"""For zlib: they are told apart by their header."""
-
-
 class InflatingMeter:
     """Decompresses the copy before another meter reads it."""
 
-    __slots__ = ("_inflate", "_meter", "_size", "_stopped")
+    __slots__ = ("_inflater", "_meter", "_size", "_stopped")
 
     def __init__(self, meter: Meter) -> None:
-        self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
+        self._inflater = Inflater()
         self._meter = meter
         self._size = 0
         self._stopped: str | None = None
@@ -344,20 +343,17 @@ class InflatingMeter:
         return self._meter.first_token
 
     def feed(self, piece: bytes) -> None:
-        while piece and self._stopped is None:
-            try:
-                inflated = self._inflate.decompress(piece, 256 * 1024)
-            except zlib.error:
-                self._stopped = "inflate_failed"
-                return
-            self._size += len(inflated)
-            if self._size > MAX_INFLATED_BYTES:
-                self._stopped = "answer_too_large"
-            self._meter.feed(inflated)
-            piece = self._inflate.unconsumed_tail
-            if self._inflate.eof:  # gzip may consist of several members
-                piece = self._inflate.unused_data
-                self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
+        if self._stopped is not None:
+            return
+        try:
+            for part in self._inflater.parts(piece):
+                self._size += len(part)
+                self._meter.feed(part)
+                if self._size > MAX_INFLATED_BYTES:
+                    self._stopped = "answer_too_large"
+                    return
+        except zlib.error:
+            self._stopped = "inflate_failed"
 
     def finish(self) -> Reading:
         reading = self._meter.finish()
@@ -369,15 +365,22 @@ def meter_for(content_type: str, coding: str, usage: str = "cumulative") -> Mete
 
     `usage` tells how the numbers in a stream are meant (`tidegate.wire.profiles`).
     """
+    streamed = partial(StreamMeter, increments=usage == "increments")
+    return fitting(content_type, coding, streamed, JsonMeter)
+
+
+def fitting(
+    content_type: str, coding: str, streamed: Callable[[], Meter], whole: Callable[[], Meter]
+) -> Meter:
+    """Return a meter for a stream or for a whole document, behind what undoes the coding."""
     media = content_type.partition(";")[0].strip().lower()
-    meter: Meter
     if media == "text/event-stream":
-        meter = StreamMeter(increments=usage == "increments")
+        meter = streamed()
     elif media == "application/json" or media.endswith("+json"):
-        meter = JsonMeter()
+        meter = whole()
     else:
         return SilentMeter()
-    coding = coding.strip().lower()
-    if coding in ("", "identity"):
+    coding = coding_of(coding)
+    if coding in PLAIN:
         return meter
-    return InflatingMeter(meter) if coding in ("gzip", "x-gzip", "deflate") else UnreadableMeter()
+    return InflatingMeter(meter) if coding in INFLATABLE else UnreadableMeter()

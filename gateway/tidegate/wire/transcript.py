@@ -12,6 +12,7 @@ import msgspec
 
 from tidegate.wire import chat, sse
 from tidegate.wire.capture import MAX_ANSWER_BYTES, Capture
+from tidegate.wire.coding import INFLATABLE, PLAIN, Inflater, coding_of
 
 _QUIET = frozenset((b"", b"[DONE]"))
 """Data of events that say nothing."""
@@ -36,7 +37,7 @@ def read(capture: Capture) -> Transcript:
 
     A stream that was cut is read up to there.
     """
-    payload, why = _inflated(capture.payload(), capture.coding.strip().lower())
+    payload, why = _inflated(capture.payload(), coding_of(capture.coding))
     missing = [reason for reason in (capture.stopped, why) if reason]
     media = capture.media.partition(";")[0].strip().lower()
     if media == "text/event-stream":
@@ -73,21 +74,21 @@ def _object(data: bytes | str) -> dict[str, Any]:
 
 def _inflated(payload: bytes, coding: str) -> tuple[bytes, str]:
     """Return the payload without its compression, and what is wrong with it."""
-    if coding in ("", "identity"):
+    if coding in PLAIN:
         return payload, ""
-    if coding not in ("gzip", "x-gzip", "deflate"):
+    if coding not in INFLATABLE:
         return b"", "coding_unknown"
-    inflate = zlib.decompressobj(47)  # gzip or zlib, told apart by their header
     parts: list[bytes] = []
     size = 0
     try:
-        while payload and size <= MAX_ANSWER_BYTES:
-            parts.append(inflate.decompress(payload, 256 * 1024))
-            size += len(parts[-1])
-            payload = inflate.unconsumed_tail
+        for part in Inflater().parts(payload):
+            if size > MAX_ANSWER_BYTES:
+                return b"".join(parts), "too_large"
+            parts.append(part)
+            size += len(part)
     except zlib.error:
         return b"".join(parts), "inflate_failed"
-    return b"".join(parts), "too_large" if payload else ""
+    return b"".join(parts), ""
 
 
 def _stream(payload: bytes, missing: list[str]) -> dict[str, Any]:

@@ -149,3 +149,12 @@ def test_a_stream_says_the_same_however_its_lines_end(events: list[bytes]) -> No
     plain = captured(*events)
     other = captured(*[each.replace(b"\n", b"\r\n") for each in events])
     assert (plain.document, plain.missing) == (other.document, other.missing)
+
+
+def test_gzip_of_several_members_is_read_to_its_end() -> None:
+    first, rest = b'{"content": [{"type": "text", ', b'"text": "of the second"}]}'
+    answer = captured(
+        gzip.compress(first) + gzip.compress(rest), media="application/json", coding="gzip"
+    )
+    assert answer.document == {"content": [{"type": "text", "text": "of the second"}]}
+    assert answer.missing == ()
