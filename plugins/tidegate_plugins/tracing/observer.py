@@ -7,6 +7,7 @@ from functools import partial
 from tidegate.plugin import Host
 from tidegate.record import ExchangeRecord, Record
 from tidegate_plugins.otlp.delivery import Delivery
+from tidegate_plugins.otlp.encoding import encoded
 from tidegate_plugins.otlp.export import Exporter, resource
 from tidegate_plugins.tracing.sampling import Sampler
 from tidegate_plugins.tracing.settings import Settings
@@ -44,7 +45,7 @@ async def open_observer(settings: Settings, host: Host) -> AsyncIterator[Tracing
     """Open the observer; leaving gives up what is being sent, the journal still has it."""
     version = dict(host.info).get("version", "")
     where = settings.destination
-    exporter = Exporter(where)
+    exporter = Exporter(where, encoded)
     sampler = Sampler(
         ratio=settings.ratio, follow_parent=settings.follow_parent, slow_s=settings.slow_s
     )
