@@ -20,7 +20,7 @@ from tidegate.wire.meter import Meter, SilentMeter, meter_for
 class Relay:
     """Receives one answer and passes it on."""
 
-    __slots__ = ("_again", "_at", "_client", "_connection", "_course", "_done", "_first", "_framing", "_http10", "_idle_s", "_last_ns", "_loop", "_meter", "_own", "_paused", "_timer", "_usage", "_wait_s", "keep_alive")  # fmt: skip
+    __slots__ = ("_again", "_at", "_client", "_connection", "_course", "_digest", "_done", "_first", "_framing", "_has_token", "_http10", "_idle_s", "_keep", "_last_ns", "_longest_gap", "_loop", "_meter", "_own", "_passed", "_paused", "_rewrites", "_timer", "_usage", "_wait_s", "keep_alive")  # fmt: skip
 
     def __init__(
         self,
@@ -51,7 +51,13 @@ class Relay:
         self._first: bytes | None = None  # the head, until the first piece goes with it
         self._again = False  # the body is framed anew, in chunks of our own
         self._paused = False
+        self._rewrites = False  # for that, or for a client that knows no chunks
         self._last_ns = 0
+        self._passed = 0  # bytes of payload
+        self._has_token = False
+        self._longest_gap = 0
+        self._keep = None if course.capture is None else course.capture.feed
+        self._digest = None if course.digests is None else course.digests.response.update
         self._timer: asyncio.TimerHandle | None = None
 
     def send(self, connection: Connection, head: bytes, body: bytes) -> None:
@@ -81,7 +87,15 @@ class Relay:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            self._course.reading = self._meter.finish()
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Tell the course what was counted here: it is out of reach while events pass."""
+        course = self._course
+        course.reading = self._meter.finish()
+        course.response += self._passed
+        if self._has_token:
+            course.at.longest_gap = self._longest_gap
 
     @property
     def begun(self) -> bool:
@@ -102,30 +116,30 @@ class Relay:
             course.capture.media = answer.content_type
             course.capture.coding = answer.content_encoding
         self._first = self._client_head(answer, framing)
+        self._rewrites = self._again or self._http10
         if not more:
             self._write(b"")
 
     def data(self, raw: bytes, payload: list[bytes]) -> None:
-        if self._again or self._http10:
+        if self._rewrites:
             raw = b"".join([chunk(p) for p in payload] if self._again else payload)
         before = self._last_ns
         self._write(raw)
-        course = self._course
         meter = self._meter
         for piece in payload:
-            course.response += len(piece)
-            if course.digests is not None:
-                course.digests.response.update(piece)
+            self._passed += len(piece)
             meter.feed(piece)
-            if course.capture is not None:
-                course.capture.feed(piece)
-        at = self._at
-        if at.first_token:
-            gap = self._last_ns - before
-            if gap > at.longest_gap:  # noqa: PLR1730 - a call would cost every piece
-                at.longest_gap = gap
-        elif meter.first_token:
-            at.first_token = self._last_ns
+            if self._keep is not None:
+                self._keep(piece)
+            if self._digest is not None:
+                self._digest(piece)
+        gap = self._last_ns - before
+        if gap > self._longest_gap:
+            self._longest_gap = gap
+        if not self._has_token and meter.first_token:
+            self._has_token = True
+            self._at.first_token = self._last_ns
+            self._longest_gap = 0
 
     def ended(self) -> None:
         if self._first is not None:
@@ -156,13 +170,14 @@ class Relay:
             self._connection.resume_reading()
 
     def _write(self, raw: bytes) -> None:
-        if self._client.is_closing():
+        client = self._client
+        if client.is_closing():
             return  # the client has left; the handler is about to hear of it
         self._last_ns = time.monotonic_ns()
         if self._first is None:
-            self._client.write(raw)
+            client.write(raw)
             return
-        self._client.write(self._first + raw)
+        client.write(self._first + raw)
         self._first = None
         self._at.first_byte = time.monotonic_ns()
 

@@ -113,10 +113,12 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         try:
-            if self._framing is None:
+            framing = self._framing
+            if framing is None:
                 data = self._read_head(data, receiver)
-            if self._framing is not None:
-                self._read_body(self._framing, data, receiver)
+                framing = self._framing
+            if framing is not None:
+                self._read_body(framing, data, receiver)
         except (FramingError, HeadError) as error:
             self._fail(UpstreamError(f"the answer is malformed: {error}", "upstream_cut"))
 
@@ -159,12 +161,11 @@ class Connection(asyncio.Protocol):
         return data
 
     def _read_body(self, framing: Framing, data: bytes, receiver: Receiver) -> None:
-        if data and not framing.done:
+        rest = len(data)
+        if rest and not framing.done:
             payload, taken = framing.feed(data)
-            rest = len(data) - taken
+            rest -= taken
             receiver.data(data[:taken] if rest else data, payload)
-        else:
-            rest = len(data)
         if framing.done and self._receiver is receiver:
             self._finish(receiver, clean=not rest)
 

@@ -65,13 +65,25 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
 _TRAILER_LINE = re.compile(rb"([^\r\n]*)\r\n")
 
 
-def _one_chunk(data: bytes) -> bytes | None:
-    """Return the payload if this is exactly one chunk, as nearly every piece of a stream is."""
-    match = _SIZE_LINE.match(data)
-    if match is None or not data.endswith(b"\r\n"):
-        return None
-    begin, end = match.end(), len(data) - 2
-    return data[begin:end] if begin < end and int(match[1], 16) == end - begin else None
+_USUAL_SIZES = {b"%x" % size: size for size in range(1, 2048)}
+"""Size lines as servers write them, without their CRLF: a third of the time of reading one."""
+_USUAL_LINE_BYTES = 5
+
+
+def _whole_chunks(data: bytes, end: int, pieces: list[bytes]) -> int:
+    """Take the whole chunks at the beginning, as far as they are usual; return where they end.
+
+    Nearly every piece of a stream is one, or a few when there is much to do.
+    """
+    at = 0
+    while at < end:
+        begin = data.find(b"\r\n", at, at + _USUAL_LINE_BYTES) + 2
+        size = _USUAL_SIZES.get(data[at : begin - 2]) if begin > 2 else None
+        if size is None or data[begin + size : begin + size + 2] != b"\r\n":
+            return at
+        at = begin + size + 2
+        pieces.append(data[begin : at - 2])
+    return at
 
 
 class Chunked:
@@ -91,17 +103,14 @@ class Chunked:
         self._trailer_bytes = 0
 
     def feed(self, data: bytes) -> tuple[list[bytes], int]:
-        held = len(self._held)
+        pieces: list[bytes] = []
+        at, end, held = 0, len(data), len(self._held)
         if not (held or self._left or self._in_trailer):
-            whole = _one_chunk(data)
-            if whole is not None:
-                return [whole], len(data)
-        if held:
+            at = _whole_chunks(data, end, pieces)
+        elif held:
             data = self._held + data
             self._held = b""
-        pieces: list[bytes] = []
-        at = 0
-        end = len(data)
+            end += held
         while at < end and not self.done:
             if self._left:
                 at = self._take(data, at, end, pieces)

@@ -149,12 +149,13 @@ _READ = frozenset(
 class StreamMeter:
     """Reads a stream of server-sent events."""
 
-    __slots__ = ("_broken", "_closed", "_closing", "_decoder", "_ended", "_error", "_events", "_id", "_model", "_stop", "_take_in", "_usage", "first_token")  # fmt: skip
+    __slots__ = ("_between", "_broken", "_closed", "_closing", "_decoder", "_ended", "_error", "_events", "_id", "_model", "_stop", "_take_in", "_usage", "first_token")  # fmt: skip
 
     def __init__(self, *, increments: bool = False) -> None:
         self.first_token = False
         self._take_in = add if increments else merge
         self._decoder = sse.Decoder()
+        self._between = True  # the stream stands between two events
         self._events = 0
         self._usage: dict[str, Any] | None = None
         self._closing = False  # a message_delta with a stop reason has been seen
@@ -170,8 +171,8 @@ class StreamMeter:
         # Nearly every piece is exactly one delta, and says nothing that is needed here.
         if (
             piece.startswith(_DELTA)
+            and self._between
             and piece.find(b"\n\n") == len(piece) - 2
-            and self._decoder.idle
         ):
             self._events += 1
             self.first_token = True
@@ -187,7 +188,7 @@ class StreamMeter:
             end = piece.find(b"\n\n", at) + 2
             if end < 2:
                 end = len(piece)
-            elif self._decoder.idle and piece.startswith(_DELTA, at):
+            elif self._between and piece.startswith(_DELTA, at):
                 self._events += 1
                 self.first_token = True
                 at = end
@@ -198,6 +199,7 @@ class StreamMeter:
     def _decode(self, piece: bytes) -> None:
         for event in self._decoder.feed(piece):
             self._read(event)
+        self._between = self._decoder.idle
 
     def finish(self) -> Reading:
         for event in self._decoder.finish():
