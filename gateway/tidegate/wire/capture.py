@@ -1,7 +1,7 @@
 """The capture: keeps a copy of an answer as it passes, to be read when it is over.
 
 Fed after the client has its bytes, with a piece at a time: that is one append to a list.
-What is kept is bounded, for each answer and for all of them together.
+What is kept is bounded, for each answer and for all of them together; room is taken in steps.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,9 @@ MAX_KEPT_BYTES = 128 * 1024 * 1024
 PIECE_BYTES = 64
 """What a piece takes in memory beside its bytes, so that tiny ones count."""
 
+STEP_BYTES = 1024
+"""Of room that is taken at once: counting each event of a stream costs more than keeping it."""
+
 
 @dataclass(slots=True)
 class Room:
@@ -26,7 +29,7 @@ class Room:
 class Capture:
     """A copy of the payload of one answer, up to where there was room for it."""
 
-    __slots__ = ("_left", "_pieces", "_room", "coding", "media", "stopped", "taken")
+    __slots__ = ("_free", "_left", "_pieces", "_room", "coding", "media", "stopped", "taken")
 
     def __init__(self, room: Room, max_bytes: int = MAX_ANSWER_BYTES) -> None:
         self.media = ""
@@ -39,20 +42,31 @@ class Capture:
         """Bytes of room that it takes."""
         self._room = room
         self._left = max_bytes
+        self._free = 0  # of what is taken
         self._pieces: list[bytes] = []
 
     def feed(self, piece: bytes) -> None:
         """Keep what has just been passed on."""
         size = len(piece) + PIECE_BYTES
-        if size > self._left or size > self._room.left:
-            if not self.stopped:
-                self.stopped = "too_large" if size > self._left else "no_room"
-            self._left = 0
+        if size > self._free and not self._take(size):
             return
-        self._left -= size
-        self.taken += size
-        self._room.left -= size
+        self._free -= size
         self._pieces.append(piece)
+
+    def _take(self, size: int) -> bool:
+        """Take room for a piece, or note that there is none: then nothing follows, either."""
+        size -= self._free
+        most = 0 if self.stopped else min(self._left, self._room.left)
+        if size > most:
+            self.stopped = self.stopped or ("too_large" if size > self._left else "no_room")
+            self._free = self._left = 0
+            return False
+        step = min(max(size, STEP_BYTES), most)
+        self._free += step
+        self._left -= step
+        self.taken += step
+        self._room.left -= step
+        return True
 
     def payload(self) -> bytes:
         """Return what was kept, as it came: perhaps compressed."""
@@ -61,5 +75,5 @@ class Capture:
     def release(self) -> None:
         """Forget what was kept, and give its room back."""
         self._room.left += self.taken
-        self.taken = 0
+        self.taken = self._free = 0
         self._pieces = []
