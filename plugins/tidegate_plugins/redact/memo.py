@@ -1,6 +1,6 @@
 """What is remembered of strings already searched: digests and spans, never a secret."""
 
-import hashlib
+from hashlib import sha256
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -8,9 +8,7 @@ V = TypeVar("V")
 
 def digest(data: bytes, context: bytes = b"") -> bytes:
     """Return the name under which something, in its context, is remembered."""
-    hasher = hashlib.sha256(b"%d:%b" % (len(context), context), usedforsecurity=False)
-    hasher.update(data)
-    return hasher.digest()
+    return sha256(b"%d:%b%b" % (len(context), context, data)).digest()
 
 
 class Memo(Generic[V]):

@@ -1,10 +1,11 @@
 """A whole body: every string searched, what was seen before remembered, all in time."""
 
 import marshal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +23,8 @@ from tidegate_plugins.redact.search import (
 )
 from tidegate_plugins.redact.sieve import Asked, sifted
 from tidegate_plugins.redact.walk import Kind, Leaf, Part, Path, Place, parts
+
+T = TypeVar("T")
 
 
 class Hit(NamedTuple):
@@ -53,6 +56,8 @@ class Deadline(msgspec.Struct, frozen=True):
 
 LEAVES_A_LOOK = 1024
 """How many strings are passed between two looks at the clock."""
+SEARCHED_A_LOOK = 32
+"""And how many that may hold something."""
 
 Found = tuple[tuple[int, tuple[Secret, ...]], ...]
 """The secrets of a part, by the number of the string among those worth a search."""
@@ -110,36 +115,50 @@ class Scanner:
 
         The engine comes last and is not interrupted: its tables push all else out of the caches.
         """
-        asked = [_asked(leaf, deadline) for leaf in leaves]
-        known = [self.memo.get(one.name) for one in asked]
+        asked = [_asked(leaf) for leaf in paced(leaves, deadline)]
+        known = [self.memo.get(one.name) if one.lasting else None for one in asked]
         new = {one.name: one for one, found in zip(asked, known, strict=True) if found is None}
-        if not new:
-            return [found or () for found in known]
         searched: dict[bytes, tuple[Secret, ...]] = {}
         look = looker(self.engine, deadline.left)
-        for one, suspect in sifted(new.values(), look):
-            deadline.left()
+        for one, suspect in sifted(paced(new.values(), deadline), look):
             found = search(one.data, one.key, look, self.cover) if suspect else ()
             searched[one.name] = found
-            self.memo.put(
-                one.name, found
-            )  # at once: should time run out, the next attempt goes on here
+            if one.lasting:  # at once: should time run out, the next attempt goes on here
+                self.memo.put(one.name, found)
         return [
             searched[one.name] if found is None else found
             for one, found in zip(asked, known, strict=True)
         ]
 
 
+def paced(items: Iterable[T], deadline: Deadline) -> Iterator[T]:
+    """Yield the items, with a look at the clock now and then.
+
+    Raises:
+        EngineTimeout: the time is up.
+    """
+    for number, item in enumerate(items):
+        if not number % SEARCHED_A_LOOK:
+            deadline.left()
+        yield item
+
+
 def _found(searched: Iterable[tuple[Secret, ...]]) -> Found:
     return tuple((at, secrets) for at, secrets in enumerate(searched) if secrets)
 
 
-def _asked(leaf: Leaf, deadline: Deadline) -> Asked:
+SHORTEST_KNOWN = 256
+"""Bytes. To search less is cheaper than to remember it."""
+
+
+def _asked(leaf: Leaf) -> Asked:
     """Return a string as it is searched."""
-    deadline.left()
     data = leaf.text.encode("utf-8", "surrogatepass")
     key = context(leaf.key) if leaf.key and len(data) <= LONGEST_IN_CONTEXT else b""
-    return Asked(digest(data, key), data, key)
+    name = b"%d:%b%b" % (len(key), key, data)
+    if len(data) < SHORTEST_KNOWN:
+        return Asked(name, data, key)
+    return Asked(sha256(name).digest(), data, key, lasting=True)
 
 
 def _name(part: Part) -> bytes:

@@ -207,8 +207,8 @@ def looker(engine: Engine, time_left: Callable[[], float]) -> Look:
 
 
 LONGEST_DULL = 64
-_DIGITS = r"(?!(?:[^0-9]*[0-9]){9})"
-_WORDS = r"[A-Za-z0-9_.,()!?-]{0,%d}(?:[ \t\n][A-Za-z0-9_.,()!?-]{0,%d})*"
+_DIGITS = r"(?!(?:[^0-9]*+[0-9]){9})"
+_WORDS = r"[A-Za-z0-9_.,()!?-]{0,%d}+(?:[ \t\n][A-Za-z0-9_.,()!?-]{0,%d}+)*+"
 _DULL = re.compile(_DIGITS + _WORDS % (11, 11))
 _DULL_NAMED = re.compile(_DIGITS + _WORDS % (7, 7))
 

@@ -21,11 +21,14 @@ LARGEST = WINDOW // 4
 
 
 class Asked(NamedTuple):
-    """A string to search: the name it is remembered under, its bytes, and its key or nothing."""
+    """A string to search: its bytes, and its key or nothing."""
 
     name: bytes
+    """Tells it from others. Of a short one it is the text itself."""
     data: bytes
     key: bytes
+    lasting: bool = False
+    """Whether it is remembered, by its name."""
 
 
 def sifted(asked: Iterable[Asked], look: Look) -> Iterator[tuple[Asked, bool]]:

@@ -110,7 +110,7 @@ async def test_the_clock_is_looked_at_while_strings_are_passed() -> None:
 @pytest.mark.parametrize("memo", [0, 131_072])
 async def test_and_while_strings_are_searched_or_remembered(memo: int) -> None:
     counting = Counting()
-    plugin = ticking(10, counting, RedactConfig(memo_entries=memo))
+    plugin = ticking(100, counting, RedactConfig(memo_entries=memo))
     assert is_late(await ask(plugin, ["key: value"] * 2000))
     assert counting.calls <= 500
 
