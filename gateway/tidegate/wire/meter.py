@@ -169,11 +169,7 @@ class StreamMeter:
 
     def feed(self, piece: bytes) -> None:
         # Nearly every piece is exactly one delta, and says nothing that is needed here.
-        if (
-            piece.startswith(_DELTA)
-            and self._between
-            and piece.find(b"\n\n") == len(piece) - 2
-        ):
+        if piece.startswith(_DELTA) and self._between and piece.find(b"\n\n") == len(piece) - 2:
             self._events += 1
             self.first_token = True
         elif b"\r" in piece:
