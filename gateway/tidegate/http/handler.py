@@ -209,7 +209,7 @@ class Handler:
             course.at.dispatched = time.monotonic_ns()
             _attach(request, relay)
             relay.send(connection, head, body)
-            del body
+            del head, body
             if not generation.redactors:  # else it is to be written down
                 admission.forget_body()
             await relay.answered()

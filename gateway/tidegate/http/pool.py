@@ -2,11 +2,15 @@
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from urllib.parse import urlsplit
 
 from tidegate.http.upstream import Connection, UpstreamError
 from tidegate.upstreams import Upstream
+
+SWEEP_S = 1.0
+"""How often connections are looked at. A timer for each answer would take time and 600 bytes."""
 
 
 class Pool:
@@ -23,7 +27,9 @@ class Pool:
         self._tls = upstream_tls(config) if parts.scheme == "https" else None
         self._idle: deque[Connection] = deque()
         self._all: set[Connection] = set()
-        self._sweeper = self.loop.call_later(1, self._sweep)
+        shortest_s = min(config.first_byte_timeout_s, config.idle_timeout_s)
+        self._sweep_s = min(SWEEP_S, shortest_s / 4)
+        self._sweeper = self.loop.call_later(self._sweep_s, self._sweep)
 
     @property
     def idle(self) -> int:
@@ -85,7 +91,10 @@ class Pool:
         oldest = self.loop.time() - self._config.keep_alive_s
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.popleft().abort()
-        self._sweeper = self.loop.call_later(1, self._sweep)
+        now_ns = time.monotonic_ns()
+        for connection in list(self._all):
+            connection.check(now_ns)
+        self._sweeper = self.loop.call_later(self._sweep_s, self._sweep)
 
     async def _open(self) -> Connection:
         if self._config.proxy is not None:

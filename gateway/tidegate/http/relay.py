@@ -20,7 +20,7 @@ from tidegate.wire.meter import Meter, SilentMeter, meter_for
 class Relay:
     """Receives one answer and passes it on."""
 
-    __slots__ = ("_again", "_at", "_client", "_connection", "_course", "_digest", "_done", "_first", "_framing", "_has_token", "_http10", "_idle_s", "_keep", "_last_ns", "_longest_gap", "_loop", "_meter", "_own", "_passed", "_paused", "_rewrites", "_timer", "_usage", "_wait_s", "keep_alive")  # fmt: skip
+    __slots__ = ("_again", "_at", "_capture", "_client", "_connection", "_course", "_digests", "_done", "_first", "_framing", "_has_token", "_http10", "_idle_s", "_last_ns", "_longest_gap", "_meter", "_own", "_passed", "_paused", "_rewrites", "_usage", "_wait_s", "keep_alive")  # fmt: skip
 
     def __init__(
         self,
@@ -43,8 +43,7 @@ class Relay:
         self._wait_s = first_byte_timeout_s
         self._idle_s = idle_timeout_s
         self._usage = usage
-        self._loop = asyncio.get_running_loop()
-        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connection: Connection | None = None
         self._framing: Framing | None = None
         self._meter: Meter = SilentMeter()
@@ -56,16 +55,13 @@ class Relay:
         self._passed = 0  # bytes of payload
         self._has_token = False
         self._longest_gap = 0
-        self._keep = None if course.capture is None else course.capture.feed
-        self._digest = None if course.digests is None else course.digests.response.update
-        self._timer: asyncio.TimerHandle | None = None
+        self._capture = course.capture
+        self._digests = course.digests
 
     def send(self, connection: Connection, head: bytes, body: bytes) -> None:
         """Send the request. Its body is not kept: an answer can take minutes."""
         self._connection = connection
         self._last_ns = self._at.dispatched
-        # One timer for both limits: setting a second with the head would cost every exchange.
-        self._timer = self._loop.call_later(min(self._wait_s, self._idle_s), self._check)
         connection.send(head, body, self)
         if self._paused:
             connection.pause_reading()  # the client has not yet taken its previous answer
@@ -85,8 +81,6 @@ class Relay:
                 self._connection.abort()
             raise
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
             self._conclude()
 
     def _conclude(self) -> None:
@@ -129,10 +123,10 @@ class Relay:
         for piece in payload:
             self._passed += len(piece)
             meter.feed(piece)
-            if self._keep is not None:
-                self._keep(piece)
-            if self._digest is not None:
-                self._digest(piece)
+            if self._capture is not None:
+                self._capture.feed(piece)
+            if self._digests is not None:
+                self._digests.response.update(piece)
         gap = self._last_ns - before
         if gap > self._longest_gap:
             self._longest_gap = gap
@@ -184,6 +178,7 @@ class Relay:
     def _client_head(self, answer: Answer, framing: Framing) -> bytes:
         lines = [b"HTTP/1.1 %d %s" % (answer.status, answer.reason), *answer.kept]
         lines += [b"%s: %s" % pair for pair in self._own]
+        self._own = ()  # let go of: an answer can take minutes
         if isinstance(framing, UntilClose):
             self._again = not self._http10
         if not self._http10 and not isinstance(framing, Length):
@@ -203,19 +198,17 @@ class Relay:
         else:
             self._client.close()
 
-    def _check(self) -> None:
+    def check(self, now_ns: int) -> None:
         """Look whether the upstream, or a client that takes nothing, has been silent too long."""
         begun = self._framing is not None
-        limit = self._idle_s if begun else self._wait_s
-        left = limit - (time.monotonic_ns() - self._last_ns) / 1e9
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._check)
+        limit_s = self._idle_s if begun else self._wait_s
+        if now_ns - self._last_ns < limit_s * 1e9:
             return
         if self._connection is not None:
             self._connection.abort()
         if self._paused:
-            self.failed(UpstreamError(f"the client took nothing for {limit:g} s", "client_gone"))
+            self.failed(UpstreamError(f"the client took nothing for {limit_s:g} s", "client_gone"))
         else:
             what = "silent" if begun else "without an answer"
-            error = UpstreamError(f"the upstream was {what} for {limit:g} s", "upstream_timeout")
+            error = UpstreamError(f"the upstream was {what} for {limit_s:g} s", "upstream_timeout")
             self.failed(error)

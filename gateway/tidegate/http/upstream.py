@@ -44,6 +44,10 @@ class Receiver(Protocol):
         """The answer will not be whole."""
         ...
 
+    def check(self, now_ns: int) -> None:
+        """Time passes: called every now and then, so that no answer needs a timer."""
+        ...
+
 
 class Owner(Protocol):
     """Whom a connection belongs to: the pool."""
@@ -95,6 +99,11 @@ class Connection(asyncio.Protocol):
         self._receiver = None
         if self.transport is not None:
             self.transport.abort()
+
+    def check(self, now_ns: int) -> None:
+        """Let the receiver, if there is one, look whether it has waited too long."""
+        if self._receiver is not None:
+            self._receiver.check(now_ns)
 
     def pause_reading(self) -> None:
         """Let the upstream wait: the client does not take more now."""

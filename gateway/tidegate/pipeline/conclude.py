@@ -29,6 +29,7 @@ from tidegate.record import (
     TraceRecord,
     Usage,
 )
+from tidegate.wire.answer import limits_of
 from tidegate.wire.capture import Capture
 from tidegate.wire.meter import Reading
 from tidegate.wire.routes import Kind, Route
@@ -93,7 +94,8 @@ class Course(msgspec.Struct):
     error: str | None = None
     reading: Reading | None = None
     upstream_request_id: str | None = None
-    upstream_limits: dict[str, str] | None = None
+    upstream_limits: bytes = b""
+    """As `Answer.limits`."""
     request_in: int = 0
     request_out: int = 0
     response: int = 0
@@ -164,7 +166,7 @@ def record_of(course: Course) -> ExchangeRecord:
         events=reading.events,
         meter=reading.stopped,
         shape=_shape(course),
-        upstream_limits=course.upstream_limits,
+        upstream_limits=limits_of(course.upstream_limits),
         chat=_chat(course.caller),
     )
 
