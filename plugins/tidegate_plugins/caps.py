@@ -5,13 +5,16 @@ general one; among models the exact id, then the glob with the longest literal b
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from tidegate.plugin import PluginConfig
 from tidegate_plugins.model_ids import Pattern, canonical, pattern
+
+REMEMBERED = 4096
+"""Models whose caps are remembered; callers may make any number up."""
 
 Tokens = Annotated[int, Meta(ge=1)]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
@@ -73,12 +76,27 @@ class Rules:
 
     layers: tuple[Layer, ...]
     clamp: bool
+    _known: dict[str | None, Caps] = field(default_factory=dict)
+    """By canonical id, as far as they have been asked for."""
 
-    def cap(self, name: str, model: object) -> Any:
-        """Return the cap of that name for a model, or None."""
+    def caps(self, model: object) -> Caps:
+        """Return what applies to a model as written: each cap by the most specific that has it."""
         plain = canonical(model)
-        found = (getattr(caps, name) for layer in self.layers for caps in layer.of(plain))
-        return next((cap for cap in found if cap is not None), None)
+        caps = self._known.get(plain)
+        if caps is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            caps = self._known[plain] = self._merged(plain)
+        return caps
+
+    def _merged(self, plain: str | None) -> Caps:
+        said: dict[str, Any] = {}
+        for layer in self.layers:
+            for caps in layer.of(plain):
+                for name in Caps.__struct_fields__:
+                    if said.get(name) is None:
+                        said[name] = getattr(caps, name)
+        return Caps(**said)
 
 
 def compile_rules(config: Config) -> tuple[Rules, dict[str, Rules]]:

@@ -25,7 +25,7 @@ from tidegate.plugin import (
 )
 from tidegate.wire.body import Body, insertion, replacements
 from tidegate.wire.routes import Kind as Route
-from tidegate_plugins.caps import Config, Rules, compile_rules
+from tidegate_plugins.caps import Caps, Config, Rules, compile_rules
 from tidegate_plugins.model_ids import shown
 from tidegate_plugins.places import Json, Kind, Place, Unreadable, bad_request, dotted, places
 
@@ -66,6 +66,8 @@ class Pass(msgspec.Struct, frozen=True):
 
     place: Place
     document: Json
+    caps: Caps
+    """What applies to its model."""
     interleaved: bool = False
     """Thinking may go on between tool calls, and its budget beyond one `max_tokens`."""
 
@@ -112,11 +114,12 @@ def _check(body: Body, rules: Rules, *, interleaved: bool) -> Clamps:
     for place in places(body):
         if place.kind is Kind.SERVERS_CHOICE:
             continue
-        run = Pass(place, document, interleaved)
+        caps = rules.caps(place.holder.get("model"))
+        run = Pass(place, document, caps, interleaved)
         clamp = _max_tokens(run, rules, clamps)
         if place.kind is not Kind.TOOL:
-            _thinking(run, rules, clamp)
-            _output_config(run, rules)
+            _thinking(run, clamp)
+            _output_config(run)
         if clamp is not None:
             clamps[clamp.pointer] = clamp
     if body.mentions("output_config"):
@@ -130,13 +133,13 @@ def _max_tokens(run: Pass, rules: Rules, clamps: Clamps) -> Clamp | None:
     if value is None and run.place.kind is Kind.TOOL:
         return None
     if run.place.kind is Kind.REQUEST and "max_tokens" not in run.document:
-        return _absent(run, rules)
+        return _absent(run)
     lowered = clamps.get(pointer)
     if lowered is None or not lowered.absent:
         _integer(value, pointer)
     if lowered is not None:
         value = lowered.cap
-    cap = rules.cap("max_tokens", run.model)
+    cap = run.caps.max_tokens
     if cap is None or value <= cap:
         return lowered
     if inherited:  # lowering the request for the sake of a fallback would not be fair
@@ -146,23 +149,24 @@ def _max_tokens(run: Pass, rules: Rules, clamps: Clamps) -> Clamp | None:
     raise _refuse(pointer, _at_most(cap, run.model), "max_tokens")
 
 
-def _absent(run: Pass, rules: Rules) -> Clamp | None:
+def _absent(run: Pass) -> Clamp | None:
     """Return what to put in; without a default the API's own rule stands, which requires it."""
-    default = rules.cap("default_max_tokens", run.model)
-    cap = rules.cap("max_tokens", run.model)
+    default, cap = run.caps.default_max_tokens, run.caps.max_tokens
     if default is None:
         raise _refuse("/max_tokens", "field required", "max_tokens")
     return Clamp("/max_tokens", default if cap is None else min(default, cap), absent=True)
 
 
-def _thinking(run: Pass, rules: Rules, clamp: Clamp | None) -> None:
+def _thinking(run: Pass, clamp: Clamp | None) -> None:
     thinking, pointer, _ = run.find("thinking")
+    if thinking is None:
+        return
     budget = _member(thinking, pointer, "budget_tokens")
     if budget is None:
         return
     pointer += "/budget_tokens"
     _integer(budget, pointer)
-    cap = rules.cap("budget_tokens", run.model)
+    cap = run.caps.budget_tokens
     if cap is not None and budget > cap:
         raise _refuse(pointer, _at_most(cap, run.model), "budget_tokens")
     if clamp is not None and budget >= clamp.cap and not run.interleaved:
@@ -170,10 +174,12 @@ def _thinking(run: Pass, rules: Rules, clamp: Clamp | None) -> None:
         raise _refuse(pointer, why, "budget_tokens")
 
 
-def _output_config(run: Pass, rules: Rules) -> None:
+def _output_config(run: Pass) -> None:
     config, pointer, _ = run.find("output_config")
     effort = _member(config, pointer, "effort")
-    _effort(effort, f"{pointer}/effort", rules, run.model)
+    _effort(effort, f"{pointer}/effort", run.caps, run.model)
+    if config is None:
+        return
     budget = _member(config, pointer, "task_budget")
     pointer += "/task_budget"
     for name in ("total", "remaining"):
@@ -181,13 +187,13 @@ def _output_config(run: Pass, rules: Rules) -> None:
         if tokens is None:
             continue
         _integer(tokens, f"{pointer}/{name}")
-        cap = rules.cap("task_budget", run.model)
+        cap = run.caps.task_budget
         if cap is not None and tokens > cap:
             raise _refuse(f"{pointer}/{name}", _at_most(cap, run.model), "task_budget")
 
 
-def _effort(effort: object, pointer: str, rules: Rules, model: object) -> None:
-    cap = rules.cap("effort", model)
+def _effort(effort: object, pointer: str, caps: Caps, model: object) -> None:
+    cap = caps.effort
     if cap is None:
         return
     asked = UNSAID_EFFORT if effort is None else effort
@@ -200,14 +206,15 @@ def _effort(effort: object, pointer: str, rules: Rules, model: object) -> None:
 
 def _messages(document: Json, rules: Rules) -> None:
     """System messages inside the conversation can raise the effort again."""
-    messages = document.get("messages")
+    messages, model = document.get("messages"), document.get("model")
+    caps = rules.caps(model)
     for index, message in enumerate(messages if type(messages) is list else ()):
         config = message.get("output_config") if type(message) is dict else None
         if config is not None:
             pointer = f"/messages/{index}/output_config"
             effort = _member(config, pointer, "effort")
             if effort is not None:
-                _effort(effort, f"{pointer}/effort", rules, document.get("model"))
+                _effort(effort, f"{pointer}/effort", caps, model)
 
 
 def _member(value: object, pointer: str, key: str) -> Any:

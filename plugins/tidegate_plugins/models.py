@@ -8,7 +8,7 @@ what this caller may use, and no more.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -32,6 +32,10 @@ from tidegate.wire.routes import Kind as Route
 from tidegate_plugins.model_ids import Pattern, canonical, pattern, shown
 from tidegate_plugins.model_list import CATALOGUE, BadQuery, Entry, describe, known, page
 from tidegate_plugins.places import Kind, Place, Unreadable, bad_request, dotted, places
+
+REMEMBERED = 4096
+MAX_REMEMBERED = 256
+"""Characters of a model that is remembered; callers may make any number up, of any length."""
 
 _SHOWN = 8
 """Patterns that a refusal names: enough to find the right one, not a catalogue."""
@@ -63,6 +67,17 @@ class Config(PluginConfig, frozen=True):
     teams: dict[str, Team] = {}
 
 
+class Ruling(msgspec.Struct, frozen=True):
+    """What holds for one model as a caller wrote it."""
+
+    target: str
+    """The id that leaves."""
+    allowed: bool
+    rule: str
+    admit: Admit
+    """The decision on a request that runs nothing but this model, as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What holds for one team."""
@@ -70,6 +85,20 @@ class Rules:
     allow: tuple[Pattern, ...]
     deny: tuple[Pattern, ...]
     aliases: dict[str, str]
+    _known: dict[str, Ruling] = field(default_factory=dict)
+
+    def ruling(self, model: str) -> Ruling:
+        """Return what holds for a model; it is remembered, so that few rules cost what many do."""
+        ruling = self._known.get(model)
+        if ruling is None:
+            target = self.target(model)
+            allowed, rule = _weigh(model, target, self)
+            ruling = Ruling(target, allowed, rule, Admit(rule=rule))
+            if rule != "odd_id" and len(model) <= MAX_REMEMBERED:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[model] = ruling
+        return ruling
 
     def target(self, model: str) -> str:
         """Return the id that leaves for a model as the caller wrote it."""
@@ -187,24 +216,27 @@ def _weigh(model: str, target: str, rules: Rules) -> tuple[bool, str]:
 
 
 def _decide(body: Body, rules: Rules, team: str) -> Decision:
-    first = ""
+    first: Ruling | None = None
     resolved: dict[str, str] = {}
     for place in places(body):
-        if place.kind is Kind.SERVERS_CHOICE:
-            model = "default"
-            pointer = place.pointer
-            allowed, rule = rules.servers_choice()
-        else:
-            model = _model(place)
-            pointer = f"{place.pointer}/model"
-            target = rules.target(model)
-            allowed, rule = _weigh(model, target, rules)
-            if target != model:
-                resolved[pointer] = target
-        if not allowed:
-            return _refusal(model, pointer, rule, rules, team)
-        first = first or rule
-    return _resolved(body, resolved, first) if resolved else Admit(rule=first)
+        model, pointer, ruling = _ruling(place, rules)
+        if not ruling.allowed:
+            return _refusal(model, pointer, ruling.rule, rules, team)
+        if ruling.target != model:
+            resolved[pointer] = ruling.target
+        first = first or ruling
+    if first is None:
+        raise AssertionError("a request is a place itself")
+    return _resolved(body, resolved, first.rule) if resolved else first.admit
+
+
+def _ruling(place: Place, rules: Rules) -> tuple[str, str, Ruling]:
+    """Return the model that is run at a place, the pointer to it, and what holds for it."""
+    if place.kind is Kind.SERVERS_CHOICE:
+        allowed, rule = rules.servers_choice()
+        return "default", place.pointer, Ruling("default", allowed, rule, Admit(rule=rule))
+    model = _model(place)
+    return model, f"{place.pointer}/model", rules.ruling(model)
 
 
 def _resolved(body: Body, resolved: dict[str, str], rule: str) -> Admit:

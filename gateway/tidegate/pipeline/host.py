@@ -34,6 +34,11 @@ class Link:
     admit_on_error: bool = False
     timeout_s: float = 10
 
+    @property
+    def mode(self) -> str:
+        """How its verdicts count, as records have it."""
+        return "shadow" if self.shadow else "enforce"
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """What came of asking one policy."""
@@ -49,7 +54,13 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
     """Return the policy's verdict. Whatever goes wrong in it becomes a verdict as well."""
     began = time.perf_counter_ns()
     try:
-        decision = await within(link.policy.admit(exchange, request), link.timeout_s)
+        work = link.policy.admit(exchange, request)
+        try:
+            waiting_for = work.send(None)
+        except StopIteration as done:  # at once, as most do: no coroutine of ours is needed
+            decision = done.value
+        else:
+            decision = await _in_time(work, waiting_for, link.timeout_s)
         word = _word(link, decision)
     except TimeoutError:
         log.error("policy %s: no decision within %s s (%s)", link.name, link.timeout_s, exchange.id)  # noqa: TRY400
@@ -94,6 +105,10 @@ async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         waiting_for = work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
+    return await _in_time(work, waiting_for, timeout_s)
+
+
+async def _in_time(work: Coroutine[Any, Any, T], waiting_for: Any, timeout_s: float) -> T:
     async with asyncio.timeout(timeout_s):
         return await _resume(work, waiting_for)
 

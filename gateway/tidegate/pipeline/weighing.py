@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tidegate.exchange import Exchange, Request
 from tidegate.pipeline.host import NOT_EVALUATED, Link, Verdict
-from tidegate.plugin import Admit, Answer, Hold, Note, Refuse, Stage
+from tidegate.plugin import ADMIT, NOT_CONCERNED, Admit, Answer, Hold, Note, Refuse, Stage
 from tidegate.record import DecisionRecord, EditRecord, RefusedBy
 from tidegate.wire.body import EMPTY, Body, BodyError, Edit, parse, splice
 from tidegate.wire.messages import view
@@ -67,18 +67,23 @@ def bad_body(error: BodyError) -> Refuse:
 
 def not_asked(link: Link) -> DecisionRecord:
     """Return what is written of a policy that it did not come to."""
-    return DecisionRecord(link.name, "", NOT_EVALUATED, "shadow" if link.shadow else "enforce")
+    return DecisionRecord(link.name, "", NOT_EVALUATED, link.mode)
 
 
 def weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admission) -> Refuse | None:
     """Let the verdict take effect; return the refusal, if it is one."""
     decision = verdict.decision
+    if decision is ADMIT or decision is NOT_CONCERNED:
+        return None
     if decision.hold is not None:
         admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
     if isinstance(decision, Admit):
-        admission.credential_consumed |= decision.consumes_credential
-        admission.consumed_headers |= decision.consumes_headers
-        admission.opened |= decision.opens and not link.shadow and link.stage is Stage.AUTHORIZE
+        if decision.consumes_credential:
+            admission.credential_consumed = True
+        if decision.consumes_headers:
+            admission.consumed_headers |= decision.consumes_headers
+        if decision.opens and link.stage is Stage.AUTHORIZE and not link.shadow:
+            admission.opened = True
         return None if link.shadow else _apply(link, decision, exchange, admission)
     if isinstance(decision, Answer):
         if not link.shadow and admission.answer is None:
@@ -93,12 +98,14 @@ def weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admission
 def record(link: Link, verdict: Verdict, admission: Admission) -> None:
     """Write the verdict down, with what the policy found besides."""
     decision = verdict.decision
-    failed = verdict.word in ("error", "timeout")
-    mode = "shadow" if link.shadow else "admit" if failed and link.admit_on_error else "enforce"
+    mode = link.mode
+    if link.admit_on_error and not link.shadow and verdict.word in ("error", "timeout"):
+        mode = "admit"
     pointer = decision.pointer if type(decision) is Refuse else ""
     first = DecisionRecord(link.name, decision.rule, verdict.word, mode, pointer, verdict.us)
     admission.decisions.append(first)
-    admission.decisions += [_note(link.name, note, mode) for note in decision.notes]
+    if decision.notes:
+        admission.decisions += [_note(link.name, note, mode) for note in decision.notes]
 
 
 def _note(name: str, note: Note, mode: str) -> DecisionRecord:
@@ -117,7 +124,8 @@ def _apply(link: Link, decision: Admit, exchange: Exchange, admission: Admission
         except (BodyError, ValueError):
             return bad_edit(link)
         admission.edits += [edit_record(link.name, edit) for edit in decision.edits]
-    admission.headers += decision.headers
+    if decision.headers:
+        admission.headers += decision.headers
     admission.request = request
     return None
 

@@ -102,7 +102,7 @@ class Identify:
                 f"the key {who} may not be used from this address: call from one of its "
                 "networks, or ask the gateway's operators to add yours",
             )
-        return Admit(principal=known.principal, consumes_credential=True, rule="key")
+        return known.admit
 
     def _is_ours(self, credential: Credential | None) -> bool:
         """Whether a credential that was not needed is for this gateway all the same."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidegate.exchange import Principal
+from tidegate.plugin import Admit
 from tidegate_plugins.identify.config import Key
 from tidegate_plugins.identify.names import (
     LETTERS,
@@ -44,6 +45,8 @@ class Known:
     principal: Principal
     expires: float | None
     networks: tuple[Network, ...]
+    admit: Admit
+    """The yes to whoever presents it."""
 
 
 def octets(value: str) -> bytes:
@@ -74,11 +77,13 @@ class Keyring:
 
 
 def _known(key: Key) -> Known:
+    principal = Principal(id=key.id, team=key.team, labels={"credential": "gateway"})
     return Known(
         digest=key.sha256.lower(),
-        principal=Principal(id=key.id, team=key.team, labels={"credential": "gateway"}),
+        principal=principal,
         expires=None if key.expires is None else key.expires.timestamp(),
         networks=networks_of(key.networks),
+        admit=Admit(principal=principal, consumes_credential=True, rule="key"),
     )
 
 
