@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -36,6 +37,12 @@ class SafeHeaders(Mapping[str, str]):
         if name.lower() in self._HIDDEN:
             raise KeyError(name)
         return ", ".join(self._headers.getall(name))
+
+    def get(self, name: str, default: Any = None) -> Any:  # of a Mapping it costs an exception
+        if name.lower() in self._HIDDEN:
+            return default
+        values = self._headers.getall(name, None)
+        return default if values is None else ", ".join(values)
 
     def __iter__(self) -> Iterator[str]:
         names = dict.fromkeys(name.lower() for name in self._headers)

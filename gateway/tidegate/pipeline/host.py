@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import msgspec
 
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Request
-from tidegate.plugin import Admit, Answer, Decision, Policy, Refuse, Stage
+from tidegate.plugin import ADMIT, Admit, Answer, Decision, Policy, Refuse, Stage
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ class Link:
     shadow: bool = False
     admit_on_error: bool = False
     timeout_s: float = 10
+    mode: str = field(init=False)
+    """How its verdicts count, as records have it: `shadow` or `enforce`."""
 
-    @property
-    def mode(self) -> str:
-        """How its verdicts count, as records have it."""
-        return "shadow" if self.shadow else "enforce"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", "shadow" if self.shadow else "enforce")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -73,6 +73,8 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
 
 
 def _word(link: Link, decision: Decision) -> str:
+    if decision is ADMIT:
+        return "admit"
     if type(decision) is Admit:
         if decision.edits:
             return "edit"

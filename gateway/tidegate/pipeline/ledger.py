@@ -48,7 +48,7 @@ class Ledger:
         Raises:
             JournalError: it failed, and what cannot be recorded must not leave.
         """
-        intent = intent_of(course, request_out)
+        intent = course.intent = intent_of(course, request_out)
         try:
             self._writer.append(intent)
             course.dispatched = True

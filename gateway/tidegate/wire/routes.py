@@ -83,8 +83,10 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def recorded(self) -> str:
         """What records call it: a chat is one more way to ask for messages."""
-        return (Kind.MESSAGES if self.kind is Kind.CHAT else self.kind).value
+        return _RECORDED[self.kind]
 
+
+_RECORDED = {kind: kind.value for kind in Kind} | {Kind.CHAT: Kind.MESSAGES.value}
 
 _PATHS: dict[str, dict[str, Kind]] = {
     "/v1/messages": {"POST": Kind.MESSAGES},
