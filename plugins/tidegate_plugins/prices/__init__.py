@@ -7,7 +7,7 @@ adds to it and overrides it.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -118,17 +118,18 @@ class Prices:
         self._tools = {k: table.picodollars(v, k) * 1000 for k, v in tools.items()}
         self.family = lru_cache(4096)(self._family)
 
-    def cost(self, record: ExchangeRecord) -> Cost:
-        """Return what an exchange costs, of what is known of its usage."""
+    def cost(self, record: ExchangeRecord, ran: Sequence[Pass] | None = None) -> Cost:
+        """Return what an exchange costs, of what is known of its usage; `ran` are its passes."""
         usage, upstream = record.usage, record.upstream or EVERYWHERE
         if usage is None:
             return Cost(model=self._name(answered(record), upstream))
         sums = dict.fromkeys(CLASSES, 0)
         priced = True
-        for each in passes(record):
+        for each in passes(record) if ran is None else ran:
             if each.billed:
                 priced &= self._add(each, record, usage, sums)
-        sums["server_tools"] = self._server_tools(usage)
+        if usage.web_search_requests or usage.web_fetch_requests:
+            sums["server_tools"] = self._server_tools(usage)
         by_type = {name: nano for name, nano in sums.items() if nano}
         return Cost(sum(by_type.values()), by_type, priced, self._name(answered(record), upstream))
 
@@ -152,7 +153,8 @@ class Prices:
         prices = epoch.pico(sum(each.tokens) - each.tokens[1], fast=fast)
         factor = self._factor(epoch, usage)
         for name, tokens, pico in zip(CLASSES, each.tokens, prices, strict=True):
-            sums[name] += _nano(tokens * pico * factor, 1_000_000)
+            if tokens:  # most classes of most answers have none
+                sums[name] += _nano(tokens * pico * factor, 1_000_000)
         return family is not None and not (fast and each.own and epoch.fast is None)
 
     def _factor(self, epoch: _Epoch, usage: Usage) -> int:

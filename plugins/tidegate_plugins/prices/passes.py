@@ -34,6 +34,8 @@ def passes(record: ExchangeRecord) -> tuple[Pass, ...]:
     usage = record.usage
     if usage is None:
         return ()
+    if not usage.iterations:
+        return (_whole(record, usage),)
     return tuple(_iterations(record, usage)) or (_whole(record, usage),)
 
 
@@ -45,12 +47,9 @@ def answered(record: ExchangeRecord) -> str:
 
 def _whole(record: ExchangeRecord, usage: Usage) -> Pass:
     declined = record.stop_reason == "refusal" and not usage.output
-    return Pass(answered(record), _tokens_of(usage), billed=not declined)
-
-
-def _tokens_of(usage: Usage) -> Tokens:
     writes = (usage.cache_write_5m, usage.cache_write_1h)
-    return (usage.input, usage.output, usage.cache_read, *writes)
+    tokens = (usage.input, usage.output, usage.cache_read, *writes)
+    return Pass(answered(record), tokens, billed=not declined)
 
 
 def _iterations(record: ExchangeRecord, usage: Usage) -> Iterator[Pass]:

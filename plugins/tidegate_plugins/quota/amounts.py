@@ -51,8 +51,9 @@ def used(record: ExchangeRecord, prices: Prices) -> Amounts:
     """
     if not record.dispatched:
         return NOTHING
+    ran = passes(record)
     output_tokens = all_tokens = 0
-    for each in passes(record):
+    for each in ran:
         output_tokens += each.tokens[1]
         all_tokens += sum(each.tokens)
     return {
@@ -60,7 +61,7 @@ def used(record: ExchangeRecord, prices: Prices) -> Amounts:
         "input_tokens": all_tokens - output_tokens,
         "output_tokens": output_tokens,
         "tokens": all_tokens,
-        "usd": prices.cost(record).nano_usd,
+        "usd": prices.cost(record, ran).nano_usd,
     }
 
 

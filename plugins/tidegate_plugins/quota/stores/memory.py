@@ -44,18 +44,19 @@ class MemoryStore:
         now = self._clock.now()
         book = self._book
         self._expire(now)
-        slots = tuple(take.window.slot(now) for take in takes)
-        standings = tuple(self._standing(take.counter, now) for take in takes)
-        refused = book.gone.pop(lease, None) is not None
+        slots = tuple([take.window.slot(now) for take in takes])
+        standings = tuple([self._standing(take.counter, now) for take in takes])
+        refused = bool(book.gone) and book.gone.pop(lease, None) is not None
         if refused or not all(map(fits, takes, standings)):
             return Reply(False, now, slots, standings)
-        for take, slot in zip(takes, slots, strict=True):
+        taken, after = [], []
+        for take, slot, before in zip(takes, slots, standings, strict=True):
             self._cell(take.counter, slot.dies)[1] += take.amount
-        book.leases[lease] = tuple(
-            (take.counter, slot.dies, take.amount) for take, slot in zip(takes, slots, strict=True)
-        )
+            taken.append((take.counter, slot.dies, take.amount))
+            after.append(_taken(take, slot, before))
+        book.leases[lease] = tuple(taken)
         self._until(lease, now + lease_s)
-        return Reply(True, now, slots, tuple(map(_taken, takes, slots, standings)))
+        return Reply(True, now, slots, tuple(after))
 
     async def settle(
         self, lease: str, charges: Sequence[Charge], *, again: bool = False
@@ -67,7 +68,7 @@ class MemoryStore:
             for counter, dies, amount in charges:
                 if amount and (dies == 0 or dies > now):
                     self._cell(counter, dies)[0] += amount
-        return tuple(self._standing(charge.counter, now) for charge in charges)
+        return tuple([self._standing(charge.counter, now) for charge in charges])
 
     async def cancel(self, lease: str) -> None:
         if not self._give_back(lease):
@@ -97,7 +98,10 @@ class MemoryStore:
         return len(self._book.leases)
 
     def _cell(self, counter: str, dies: int) -> list[int]:
-        return self._book.counters.setdefault(counter, {}).setdefault(dies, [0, 0])
+        try:
+            return self._book.counters[counter][dies]
+        except KeyError:
+            return self._book.counters.setdefault(counter, {}).setdefault(dies, [0, 0])
 
     def _standing(self, name: str, now: float) -> Standing:
         counter = self._book.counters.get(name)
