@@ -10,6 +10,7 @@ from aiohttp.web_protocol import RequestHandler
 from tidegate.http import reply
 
 if TYPE_CHECKING:
+    from tidegate.http.head import Head
     from tidegate.http.relay import Relay
 
 log = logging.getLogger(__name__)
@@ -18,12 +19,14 @@ log = logging.getLogger(__name__)
 class ClientConnection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_relay", "_slow")
+    __slots__ = ("_relay", "_slow", "head")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._relay: Relay | None = None
         self._slow = False
+        self.head: Head | None = None
+        """Of the last request."""
 
     def attach(self, relay: "Relay | None") -> None:
         """Tell `relay` from now on when the client is slow; it may be so already."""

@@ -23,17 +23,11 @@ from tidegate.http.callers import (
     relay_for,
 )
 from tidegate.http.connection import ClientConnection
+from tidegate.http.head import Head, head_of
 from tidegate.http.pool import Pool
 from tidegate.http.relay import Relay
 from tidegate.http.reply import Refusal, Written, refuse
-from tidegate.http.request import (
-    check_body_headers,
-    check_overrides,
-    credential_of,
-    exchange_of,
-    no_exchange,
-    read_body,
-)
+from tidegate.http.request import check_length, exchange_of, no_exchange, read_body
 from tidegate.http.sending import own_headers, request_head, target_of
 from tidegate.http.upstream import UpstreamError
 from tidegate.journal.writer import Writer
@@ -88,14 +82,15 @@ class Handler:
         serving.generation.lease()
         self.inflight += 1
         self._idle.clear()
-        course = self._begin(request, serving.generation)
+        head = head_of(request)
+        course = self._begin(request, head, serving.generation)
         try:
             if course.exchange.route.kind in LOCAL:
                 return self._answer_locally(request, course)
-            answer = await self._admit(request, course, serving.generation)
+            answer = await self._admit(request, head, course, serving.generation)
             if answer is not None:
                 return self._answer_for(request, course, answer)
-            return await self._forward(request, course, serving)
+            return await self._forward(request, head, course, serving)
         except Refusal as refusal:
             return self._refuse(request, course, refusal)
         except asyncio.CancelledError:
@@ -111,10 +106,10 @@ class Handler:
             course.at.end = course.at.end or time.monotonic_ns()
             self._ledger.conclude(course, serving.generation)
 
-    def _begin(self, request: web.BaseRequest, generation: Generation) -> Course:
+    def _begin(self, request: web.BaseRequest, head: Head, generation: Generation) -> Course:
         """Fix what is known from the head: route, ids, what the client says of itself."""
         start = time.monotonic_ns()
-        exchange = exchange_of(request, self._clock.now())
+        exchange = exchange_of(request, head.client, self._clock.now())
         course = Course(exchange, self._worker, generation.digest)
         course.at.start = course.at.body = start
         if exchange.route.kind not in GOVERNED_BODIES:
@@ -137,7 +132,7 @@ class Handler:
         return nothing.id
 
     async def _admit(
-        self, request: web.BaseRequest, course: Course, generation: Generation
+        self, request: web.BaseRequest, head: Head, course: Course, generation: Generation
     ) -> Answer | None:
         """Read the request and ask every policy; return the answer, if one of them gave it.
 
@@ -145,11 +140,12 @@ class Handler:
             Refusal: it does not leave.
         """
         route = course.exchange.route
-        check_overrides(request.headers)
+        head.check(request.headers)
         if route.kind is Kind.NONE:
             raise reply.unknown_route(route)
-        credential = credential_of(request.raw_headers)
+        credential = head.credential()
         if route.kind in WITH_BODY:
+            head.check_body(request.headers)
             raw = await self._read(request, course, generation.config.listen.max_body_bytes)
             try:
                 if course.caller is not None:
@@ -173,7 +169,7 @@ class Handler:
         return admission.answer
 
     async def _read(self, request: web.BaseRequest, course: Course, max_body_bytes: int) -> bytes:
-        check_body_headers(request.headers, max_body_bytes)
+        check_length(request.headers, max_body_bytes)
         raw = await read_body(request, max_body_bytes)
         course.at.body = time.monotonic_ns()
         course.request_in = len(raw)
@@ -182,7 +178,7 @@ class Handler:
         return raw
 
     async def _forward(
-        self, request: web.BaseRequest, course: Course, serving: Serving
+        self, request: web.BaseRequest, head: Head, course: Course, serving: Serving
     ) -> web.StreamResponse:
         """Write the intent, send the request, pass the answer on."""
         generation, admission = serving.generation, course.admission
@@ -205,11 +201,11 @@ class Handler:
             if connection is None:
                 connection = await pool.connect()
             course.at.connected = time.monotonic_ns()
-            head = request_head(request.raw_headers, course, admission, target, pool)
+            lines = request_head(head, course, admission, target, pool)
             course.at.dispatched = time.monotonic_ns()
             _attach(request, relay)
-            relay.send(connection, head, body)
-            del head, body
+            relay.send(connection, lines, body)
+            del lines, body
             if not generation.redactors:  # else it is to be written down
                 admission.forget_body()
             await relay.answered()

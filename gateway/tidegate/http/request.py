@@ -52,14 +52,17 @@ class SafeHeaders(Mapping[str, str]):
         return len(list(iter(self)))
 
 
-def exchange_of(request: web.BaseRequest, at: float) -> Exchange:
+def exchange_of(request: web.BaseRequest, client: Client, at: float) -> Exchange:
     """Return what the head says, for a request that came `at` seconds after the epoch."""
+    peer = request.remote or ""
     return exchange_from(
-        request.method, request.raw_path, request.headers, peer=request.remote or "", at=at
+        request.method, request.raw_path, request.headers, client, peer=peer, at=at
     )
 
 
-def exchange_from(method: str, target: str, headers: Fields, *, peer: str, at: float) -> Exchange:
+def exchange_from(
+    method: str, target: str, headers: Fields, client: Client, *, peer: str, at: float
+) -> Exchange:
     """Return what a head says; for a request of no connection too, as in `policy test`."""
     return Exchange(
         id=_new_id(at),
@@ -67,7 +70,7 @@ def exchange_from(method: str, target: str, headers: Fields, *, peer: str, at: f
         route=resolve(method, target),
         peer=peer,
         headers=SafeHeaders(headers),
-        client=client_of(headers),
+        client=client,
         trace=trace_of(headers.get("traceparent", "")),
     )
 
@@ -174,8 +177,19 @@ def check_overrides(fields: Fields) -> None:
         raise refuse(400, message, "override_header")
 
 
-def check_body_headers(fields: Fields, max_body_bytes: int) -> None:
-    """Refuse what need not be read: bodies that are too large or in a form we cannot see into.
+def check_length(fields: Fields, max_body_bytes: int) -> None:
+    """Refuse a body that need not be read, as it says itself that it is too large.
+
+    Raises:
+        Refusal: naming the limit.
+    """
+    length = fields.get("content-length", "0")
+    if length.isdigit() and int(length) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+
+
+def check_body_headers(fields: Fields) -> None:
+    """Refuse what need not be read: bodies in a form we cannot see into.
 
     Raises:
         Refusal: saying which header, and what to send instead.
@@ -194,9 +208,6 @@ def check_body_headers(fields: Fields, max_body_bytes: int) -> None:
     if media != "application/json" or charset not in ("", "utf-8", "utf8", "us-ascii"):
         message = "content-type: must be application/json, in UTF-8"
         raise refuse(400, message, "content_type")
-    length = fields.get("content-length", "0")
-    if length.isdigit() and int(length) > max_body_bytes:
-        raise _too_large(max_body_bytes)
     expectation = fields.get("expect")
     if expectation is not None and expectation.lower() != "100-continue":
         raise refuse(400, "expect: only 100-continue is understood", "expect")

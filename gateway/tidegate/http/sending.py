@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tidegate.http.head import Head
 from tidegate.http.pool import Pool
 from tidegate.http.reply import refuse
 from tidegate.pipeline.admission import Admission
@@ -55,44 +56,47 @@ def credential_for(target: Target, admission: Admission) -> tuple[Pair | None, b
 
 
 def request_head(
-    pairs: Sequence[Pair],
-    course: Course,
-    admission: Admission,
-    target: Target,
-    pool: Pool,
+    head: Head, course: Course, admission: Admission, target: Target, pool: Pool
 ) -> bytes:
     """Return the head of an admitted request as its upstream gets it."""
-    route, profile = course.exchange.route, target.profile
+    route = course.exchange.route
     path = (pool.prefix + route.target).encode("utf-8", "surrogateescape")
+    start = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), path, pool.authority)
+    lines = _lines(head, course, admission, target)
+    if route.kind in WITH_BODY or route.method == "POST":
+        return b"%s%sContent-Length: %d\r\n\r\n" % (start, lines, len(admission.request.body.raw))
+    return start + lines + b"\r\n"
+
+
+def _lines(head: Head, course: Course, admission: Admission, target: Target) -> bytes:
+    """Return the lines that go on, made anew only where something of it has changed."""
+    profile = target.profile
     credential, forward = credential_for(target, admission)
+    consumed = admission.consumed_headers
     if course.caller is not None:
-        pairs = course.caller.headers(pairs)
-    return upstream_head(
-        versioned(pairs, profile.version_policy, profile.api_version),
-        b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (route.method.encode(), path, pool.authority),
-        credential=credential,
-        forward=forward,
-        length=len(admission.request.body.raw)
-        if route.kind in WITH_BODY or route.method == "POST"
-        else None,
-        consumed=admission.consumed_headers,
-    )
+        pairs = versioned(
+            course.caller.headers(head.pairs), profile.version_policy, profile.api_version
+        )
+        return upstream_lines(pairs, credential, forward=forward, consumed=consumed)
+    under = (target.name, profile, credential, forward, consumed)
+    if head.sent is None or head.sent[0] != under:
+        pairs = versioned(head.pairs, profile.version_policy, profile.api_version)
+        lines = upstream_lines(pairs, credential, forward=forward, consumed=consumed)
+        head.sent = under, lines
+    return head.sent[1]
 
 
-def upstream_head(
+def upstream_lines(
     pairs: Sequence[Pair],
-    start: bytes,
-    *,
     credential: Pair | None,
+    *,
     forward: bool,
-    length: int | None,
     consumed: frozenset[str] = frozenset(),
 ) -> bytes:
-    """Return the request head for the upstream: all end-to-end headers, in their order.
+    """Return the header lines for the upstream: all end-to-end headers, in their order.
 
-    `start` is the request line with Host. `credential` replaces whatever the caller sent;
-    without one the caller's own goes, if it is to `forward`: a key of this gateway is not.
-    `length` is that of the body, if there is one. `consumed` are headers for the gateway alone.
+    `credential` replaces whatever the caller sent; without one the caller's own goes, if it is
+    to `forward`: a key of this gateway is not. `consumed` are headers for the gateway alone.
     """
     stop, private = headers.REQUEST_STOP, headers.NO_OPTIONS
     if consumed:
@@ -113,9 +117,7 @@ def upstream_head(
         kept = [pair for pair in kept if pair[0].lower() not in private]
     if credential is not None:
         kept.append(credential)
-    if length is not None:
-        kept.append((b"Content-Length", b"%d" % length))
-    return start + headers.encode(kept) + b"\r\n"
+    return headers.encode(kept)
 
 
 def versioned(pairs: Sequence[Pair], policy: str, version: str) -> Sequence[Pair]:

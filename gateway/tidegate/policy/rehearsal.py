@@ -23,7 +23,9 @@ from tidegate.http.reply import Refusal, refuse
 from tidegate.http.request import (
     Fields,
     check_body_headers,
+    check_length,
     check_overrides,
+    client_of,
     credential_of,
     exchange_from,
     fields_of,
@@ -110,7 +112,12 @@ class Rehearsal:
         """Return what would become of the request."""
         headers = fields_of(given.headers)
         exchange = exchange_from(
-            given.method, given.target, headers, peer=given.peer, at=SystemClock().now()
+            given.method,
+            given.target,
+            headers,
+            client_of(headers),
+            peer=given.peer,
+            at=SystemClock().now(),
         )
         exchange, caller = self._recognized(exchange, headers)
         who = given.principal or ANONYMOUS
@@ -153,7 +160,8 @@ class Rehearsal:
         if route.kind not in WITH_BODY:
             return bodiless_request(who, credential)
         limit = self.config.listen.max_body_bytes
-        check_body_headers(fields_of(given.headers), limit)
+        check_body_headers(fields_of(given.headers))
+        check_length(fields_of(given.headers), limit)
         if len(given.raw) > limit:
             raise refuse(413, f"the request body is larger than {limit} bytes", "body_too_large")
         try:
