@@ -228,11 +228,8 @@ def usage_of(raw: dict[str, Any]) -> Usage:
     sum is larger than the split, which only the first event carries, the rest goes to the
     longer lifetime if that is the only one seen, and to the shorter one otherwise.
     """
-    write = _number(raw, "cache_creation_input_tokens")
-    split = raw.get("cache_creation")
-    split = split if isinstance(split, dict) else {}
-    short = _number(split, "ephemeral_5m_input_tokens")
-    long = _number(split, "ephemeral_1h_input_tokens")
+    plain, read, write, output = _numbers(raw, *_COUNTS)
+    short, long = _numbers(raw.get("cache_creation"), *_LIFETIMES)
     if "cache_creation_input_tokens" in raw:
         rest = write - short - long
         if rest < 0:
@@ -241,29 +238,42 @@ def usage_of(raw: dict[str, Any]) -> Usage:
             long += rest
         else:
             short += rest
-    tools = raw.get("server_tool_use")
-    tools = tools if isinstance(tools, dict) else {}
-    details = raw.get("output_tokens_details")
+    searches, fetches = _numbers(raw.get("server_tool_use"), *_TOOLS)
+    (thinking,) = _numbers(raw.get("output_tokens_details"), "thinking_tokens")
     iterations = raw.get("iterations")
     return Usage(
-        input=_number(raw, "input_tokens"),
-        cache_read=_number(raw, "cache_read_input_tokens"),
+        input=plain,
+        cache_read=read,
         cache_write_5m=short,
         cache_write_1h=long,
-        output=_number(raw, "output_tokens"),
-        thinking=_number(details if isinstance(details, dict) else {}, "thinking_tokens"),
-        web_search_requests=_number(tools, "web_search_requests"),
-        web_fetch_requests=_number(tools, "web_fetch_requests"),
+        output=output,
+        thinking=thinking,
+        web_search_requests=searches,
+        web_fetch_requests=fetches,
         service_tier=_word(raw, "service_tier"),
         speed=_word(raw, "speed"),
         inference_geo=_word(raw, "inference_geo"),
-        iterations=tuple(i for i in iterations if isinstance(i, dict)) if isinstance(iterations, list) else (),
-    )  # fmt: skip
+        iterations=tuple([i for i in iterations if isinstance(i, dict)])
+        if isinstance(iterations, list)
+        else (),
+    )
 
 
-def _number(raw: dict[str, Any], key: str) -> int:
-    value = raw.get(key)
-    return value if type(value) is int and value > 0 else 0
+_COUNTS = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "output_tokens",
+)
+_LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_TOOLS = ("web_search_requests", "web_fetch_requests")
+
+
+def _numbers(raw: object, *names: str) -> Sequence[int]:
+    """Return the numbers of those names; 0 for what is not there, or is none."""
+    if not isinstance(raw, dict):
+        return (0,) * len(names)
+    return [v if type(v) is int and v > 0 else 0 for v in map(raw.get, names)]
 
 
 def _word(raw: dict[str, Any], key: str) -> str | None:
@@ -332,25 +342,32 @@ def _timing(at: Stamps) -> Timing:
     start = at.start
     request = _between(at.body, at.admitted) + _between(at.connected, at.dispatched)
     response = _between(at.upstream_head, at.first_byte)
+    admit, dispatched, head, byte, token, last, total = [
+        (stamp - start) // 1000 / 1000 if stamp else None  # to the microsecond
+        for stamp in (
+            at.admitted,
+            at.dispatched,
+            at.upstream_head,
+            at.first_byte,
+            at.first_token,
+            at.last_byte,
+            at.end,
+        )
+    ]
     return Timing(
-        _since(start, at.admitted),
-        _since(start, at.dispatched),
-        _since(start, at.upstream_head),
-        _since(start, at.first_byte),
-        _since(start, at.first_token),
-        _since(start, at.last_byte),
-        _since(start, at.end) or 0.0,
-        round(request + response, 3),
-        request,
-        response,
-        _between(at.admitted, at.connected) if at.connected else None,
-        at.longest_gap // 1000 / 1000 if at.longest_gap else None,
+        admit=admit,
+        dispatched=dispatched,
+        upstream_head=head,
+        first_byte=byte,
+        first_token=token,
+        last_byte=last,
+        total=total or 0.0,
+        overhead=round(request + response, 3),
+        overhead_request=request,
+        overhead_response=response,
+        connect=_between(at.admitted, at.connected) if at.connected else None,
+        longest_gap=at.longest_gap // 1000 / 1000 if at.longest_gap else None,
     )
-
-
-def _since(start: int, stamp: int) -> float | None:
-    """Milliseconds, to the microsecond."""
-    return (stamp - start) // 1000 / 1000 if stamp else None
 
 
 def _between(earlier: int, later: int) -> float:

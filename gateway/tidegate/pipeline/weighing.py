@@ -114,6 +114,8 @@ def _note(name: str, note: Note, mode: str) -> DecisionRecord:
 
 def _apply(link: Link, decision: Admit, exchange: Exchange, admission: Admission) -> Refuse | None:
     """Take the decision in; return a refusal if it cannot be applied."""
+    if decision.principal is None and not decision.edits and not decision.headers:
+        return None
     request = admission.request
     if decision.principal is not None:
         request = replace(request, principal=decision.principal)

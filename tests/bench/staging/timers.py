@@ -17,7 +17,7 @@ from typing import Any
 STAGES: tuple[tuple[str, str], ...] = (
     ("client: head and body read (aiohttp)", "aiohttp.web_protocol:RequestHandler.data_received"),
     ("exchange: ids, route, trace", "tidegate.http.request:exchange_of"),
-    ("credential", "tidegate.http.request:credential_of"),
+    ("head: credential, checks", "tidegate.http.head:head_of"),
     ("parse", "tidegate.wire.body:parse"),
     ("view", "tidegate.wire.messages:view"),
     ("outline", "tidegate.wire.outline:outline"),
