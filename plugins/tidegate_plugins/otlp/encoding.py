@@ -12,7 +12,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes
 
 REMEMBERED = 4_096
@@ -50,7 +50,7 @@ def _around(resource: Resource, scope: InstrumentationScope | None) -> tuple[byt
 
 
 def _span(span: ReadableSpan) -> bytes:
-    own, parent = span.get_span_context(), span.parent
+    own, parent = span.get_span_context() or INVALID_SPAN_CONTEXT, span.parent
     flags = _PARENT_KNOWN
     if parent is not None and parent.is_remote:
         flags |= _PARENT_REMOTE
@@ -107,7 +107,7 @@ def _attributes(number: int, said: Attributes) -> Iterator[bytes]:
             yield _integer(number, name, value)
         elif isinstance(value, float):
             yield _pair(number, name, _DOUBLE + _pack_double(value))
-        else:
+        elif isinstance(value, Sequence):  # of strings: we have no other
             yield _list(number, name, tuple(map(str, value)))
 
 

@@ -107,7 +107,7 @@ class _Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **given: Any) -> requests.Response:
         """Send what the exporter asks for."""
         if self.body is not None and request.body:
-            coding = request.headers.get("content-encoding", "")
+            coding = str(request.headers.get("content-encoding", ""))
             request.prepare_body(_compressed(self.body, coding), None)
         response = super().send(request, **given)
         self._answers.append(response.status_code)
