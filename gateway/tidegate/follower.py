@@ -26,7 +26,7 @@ from tidegate.registry import Chosen
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 0.25
+IDLE_S = 0.5
 """Between two looks at a journal that has not grown."""
 
 SAVE_S = 1.0

@@ -4,7 +4,7 @@ Installed is not enabled: only what the configuration names is imported.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -33,15 +33,15 @@ def installed() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def load(name: str) -> PluginSpec[Any]:
-    """Import one plugin.
+def load(name: str, found: Mapping[str, EntryPoint] | None = None) -> PluginSpec[Any]:
+    """Import one plugin; `found` is what is `installed`, where that is known.
 
     Raises:
         LookupError: none of that name is installed.
         TypeError: the entry point does not name a `PluginSpec`.
         Exception: whatever its module raises on import.
     """
-    points = installed()
+    points = installed() if found is None else found
     if name not in points:
         close = difflib.get_close_matches(name, points, n=1)
         hint = f"did you mean `{close[0]}`?" if close else f"installed are {', '.join(points)}"
@@ -84,8 +84,9 @@ def choose(config: Config) -> tuple[list[Chosen], list[Problem]]:
     """
     problems: list[Problem] = []
     chosen = []
+    points = installed()
     for index, plugin in enumerate(config.plugins):
-        found = _choose_one(plugin, f"plugins[{index}]", problems)
+        found = _choose_one(plugin, points, f"plugins[{index}]", problems)
         if found is not None and plugin.mode != "off":
             chosen.append(found)
     problems += _check_order(config.plugins, chosen)
@@ -93,9 +94,11 @@ def choose(config: Config) -> tuple[list[Chosen], list[Problem]]:
     return chosen, problems
 
 
-def _choose_one(plugin: Plugin, path: str, problems: list[Problem]) -> Chosen | None:
+def _choose_one(
+    plugin: Plugin, points: Mapping[str, EntryPoint], path: str, problems: list[Problem]
+) -> Chosen | None:
     try:
-        spec = load(plugin.use)
+        spec = load(plugin.use, points)
     except Exception as error:  # noqa: BLE001 - a plugin's module may raise anything
         problems.append(Problem(f"{path}.use", str(error) or type(error).__name__))
         return None

@@ -37,6 +37,9 @@ from tidegate.parent.signals import Signals
 
 log = logging.getLogger(__name__)
 
+NICENESS = 5
+"""Of the observatory: where it has to share a core with a worker it gets a quarter of it."""
+
 START_S = 60.0
 LINGER_S = 10.0
 """Beyond its own limits, before a child that does not leave is killed."""
@@ -66,7 +69,7 @@ class Supervisor:
         self._directory = Path(config.journal.dir)
         self._signals = Signals()
         self._children = Children(self._on_report)
-        self._observatory = Child("observatory", ("tidegate.observatory",))
+        self._observatory = Child("observatory", ("tidegate.observatory",), niceness=NICENESS)
         self._workers: list[Child] = []
         self._listeners: list[socket.socket] = []
         self._serving = False

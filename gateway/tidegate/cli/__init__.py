@@ -14,7 +14,7 @@ from tidegate.cli import conformance, journal, plugged, policy
 from tidegate.cli.files import text_of
 from tidegate.cli.parser import Commands, Parser
 from tidegate.cli.parser import command as declare
-from tidegate.config import Flags
+from tidegate.config import Config, Flags, read
 from tidegate.errors import ConfigError, PluginError
 
 DESCRIPTION = """\
@@ -100,16 +100,27 @@ streams in flight finish first; a second signal does not wait for them.
 
 def _serve(options: argparse.Namespace) -> int:
     from tidegate import stderr  # noqa: PLC0415 - other commands start faster without
-    from tidegate.registry import resolve  # noqa: PLC0415
     from tidegate.supervisor import Supervisor  # noqa: PLC0415
 
     flags = _flags(options)
-    config, _ = resolve(text_of(options.config), flags)
+    config = _config(text_of(options.config), flags)
     os.environ[stderr.FORMAT_VARIABLE] = config.log.format
     stderr.configure("supervisor")
     announce = _announce if config.log.format == "text" else logging.getLogger("tidegate").info
     supervisor = Supervisor(config, lambda: text_of(options.config), flags, announce=announce)
     return supervisor.run()
+
+
+def _config(text: str | None, flags: Flags) -> Config:
+    """Return the configuration; its plugins are looked at where they run, which takes a second.
+
+    Raises:
+        ConfigError: with what is wrong with the plugins, too.
+    """
+    from tidegate.registry import resolve  # noqa: PLC0415
+
+    config, problems = read(text, flags)
+    return resolve(text, flags)[0] if problems else config
 
 
 def _announce(text: str) -> None:

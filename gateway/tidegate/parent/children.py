@@ -31,6 +31,8 @@ class Child:
     descriptors: tuple[int, ...] = ()
     writers: str = ""
     """How the names of its journal writers begin, if it writes."""
+    niceness: int = 0
+    """Above 0 it yields: it runs in what the others leave, and some share of a full core."""
     process: subprocess.Popen[bytes] | None = None
     ready: bool = False
     condition: str = ""
@@ -80,6 +82,7 @@ class Children:
             bufsize=0,
             pass_fds=child.descriptors,
         )
+        _yield(process.pid, child.niceness)
         child.process, child.started, child.restart_at = process, time.monotonic(), None
         child.ready, child.heard, child.unsent = False, b"", b""
         child.condition = child.remark = ""
@@ -182,3 +185,11 @@ class Children:
             if pipe in self._selector.get_map():
                 self._selector.unregister(pipe)
             pipe.close()
+
+
+def _yield(pid: int, niceness: int) -> None:
+    """Let a process that has just been born be nice, and not break in on others when it wakes."""
+    if niceness:
+        with contextlib.suppress(OSError):  # it is all the same to what it does
+            os.setpriority(os.PRIO_PROCESS, pid, niceness)
+            os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
