@@ -1,14 +1,18 @@
 """What one writes first: an aiohttp pass-through, web.Application + ClientSession.
 
-python naive.py PORT UPSTREAM; the credential is in TIDEGATE_BENCH_KEY.
+python naive.py PORT UPSTREAM [asyncio|uvloop]; the credential is in TIDEGATE_BENCH_KEY.
 """
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
 
 import aiohttp
+import uvloop
 from aiohttp import web
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 UPSTREAM = web.AppKey("upstream", str)
 SESSION = web.AppKey("session", aiohttp.ClientSession)
@@ -55,13 +59,21 @@ async def session(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-def main(port: int, upstream: str) -> None:
+def main(port: int, upstream: str, loop: str = "asyncio") -> None:
     app = web.Application(client_max_size=64 * 2**20)
     app[UPSTREAM] = upstream
     app.cleanup_ctx.append(session)
     app.router.add_post("/v1/messages", messages)
-    web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None, backlog=4096)
+    web.run_app(
+        app,
+        host="127.0.0.1",
+        port=port,
+        print=None,
+        access_log=None,
+        backlog=4096,
+        loop=LOOPS[loop](),
+    )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:4])

@@ -108,19 +108,29 @@ class Stage:
         return self._measure(candidate, running, case)
 
     def _measure(self, candidate: Candidate, running: Running, case: Case) -> Figures:
+        running.process.settle()
+        inside = overhead(running.admin_port) if candidate.measures_itself else None
+        result = self.put(running, case)
+        if inside is not None and case.mode == "unary":
+            result["inside_us"] = overhead(running.admin_port).mean_since(inside) * 1e6
+        return result
+
+    def put(self, running: Running, case: Case) -> Figures:
+        """Put one load through something that serves.
+
+        Raises:
+            Failed: what was measured is worth nothing.
+        """
         process = running.process
         process.settle()
-        inside = overhead(running.admin_port) if candidate.measures_itself else None
+        self.upstream.set(delay_us=case.pause_us)
         before, counted = process.cpu(), self.upstream.stats()
         found = self.generator.run(running.port, case, *running.wants)
         _check(case, found)
         process.settle()
         cpu, now = process.cpu().since(before), self.upstream.stats()
         done = {name: now[name] - counted[name] for name in ("requests", "events")}
-        result = figures(case, found, cpu, done)
-        if inside is not None and case.mode == "unary":
-            result["inside_us"] = overhead(running.admin_port).mean_since(inside) * 1e6
-        return result
+        return figures(case, found, cpu, done)
 
     def _measure_neighbour(self, running: Running, case: Case) -> Figures:
         """No CPU here: whose it is could not be told apart."""
