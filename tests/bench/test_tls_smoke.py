@@ -1,0 +1,34 @@
+"""The comparison over TLS works: every candidate serves both ways. No speed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.side_by_side.nginx import nginx_program
+
+TLS = Path(__file__).with_name("tls.py")
+NEEDED = {"gcc": shutil.which("gcc"), "nginx": nginx_program(), "taskset": shutil.which("taskset")}
+MISSING = [name for name, path in NEEDED.items() if path is None]
+
+
+@pytest.mark.process
+@pytest.mark.timeout(200)
+@pytest.mark.skipif(
+    bool(MISSING) and os.environ.get("CI") != "true", reason=f"not installed: {', '.join(MISSING)}"
+)
+def test_every_candidate_serves_over_http_and_over_tls(tmp_path: Path) -> None:
+    given = ["--rounds", "1", "--seconds", "0.3", "--out", tmp_path]
+    ran = subprocess.run(
+        [sys.executable, TLS, *given], capture_output=True, text=True, timeout=180, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    report = (tmp_path / "tls.md").read_text()
+    rows = [line.split("|") for line in report.splitlines() if line.startswith("| ")]
+    measured = [row for row in rows if row[1].strip(" -")]
+    assert len(measured) == 8
+    assert all(cell.strip() for row in measured for cell in row[2:-1])
