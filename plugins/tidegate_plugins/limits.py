@@ -110,7 +110,7 @@ class Limits:
 def _check(body: Body, rules: Rules, *, interleaved: bool) -> Clamps:
     """Check every run. The request comes first, as its clamp is what fallbacks inherit."""
     clamps: Clamps = {}
-    document = body.document
+    document = body.frame
     for place in places(body):
         if place.kind is Kind.SERVERS_CHOICE:
             continue
@@ -123,7 +123,7 @@ def _check(body: Body, rules: Rules, *, interleaved: bool) -> Clamps:
         if clamp is not None:
             clamps[clamp.pointer] = clamp
     if body.mentions("output_config"):
-        _messages(document, rules)
+        _messages(body.document, rules)
     return clamps
 
 

@@ -70,12 +70,12 @@ def places(body: Body) -> Iterator[Place]:
     Raises:
         Unreadable: where something has a shape in which a model could not be found.
     """
-    document = body.document
+    document = body.frame
     yield Place(Kind.REQUEST, "", document)
     yield from _fallbacks(document, "")
     yield from _tools(document, "")
     if body.mentions("tool", "tool_changes"):
-        yield from _messages(document.get("messages"))
+        yield from _messages(body.document.get("messages"))
 
 
 def _messages(messages: object) -> Iterator[Place]:

@@ -5,7 +5,7 @@
 Bodies are conversations full of tool results, which hold files of the directory (the
 installed packages unless given). `cold`: nothing remembered; `warm`: seen before. CPU time of
 the thread, the least of some runs, so that other work on the machine counts little. Then: what
-it saves to remember runs of messages beside strings, the two in turn; how late a timer of the
+it saves to remember pieces of conversations beside strings, the two in turn; how late a timer of the
 event loop is while a body of 10 MB is searched in a thread. Needs orjson.
 """
 
@@ -27,8 +27,8 @@ import orjson
 
 from redacting import EXCHANGE, KEY, dumps, engine, github, policy, request
 from tidegate.clock import SystemClock
+from tidegate.wire.memo import Memo
 from tidegate_plugins.redact import scanner
-from tidegate_plugins.redact.memo import Memo
 from tidegate_plugins.redact.scan import Deadline
 from tidegate_plugins.redact.verdict import decide
 
@@ -83,20 +83,20 @@ def least_ms(work: Callable[[], object], times: int) -> float:
     return min(taken) * 1e3
 
 
-def print_runs(folder: str) -> None:
-    """What a body seen before takes when strings are remembered, and when runs of messages are."""
+def print_pieces(folder: str) -> None:
+    """What a body seen before takes when strings are remembered, and when pieces are."""
     for size, times in SIZES[:3]:
-        document = request(conversation(folder, size, 0)).body.document
-        by_run = scanner(engine(), KEY, 131_072)
-        by_string = replace(by_run, parts=Memo(0))
+        body = request(conversation(folder, size, 0)).body
+        by_piece = scanner(engine(), KEY, 131_072)
+        by_string = replace(by_piece, parts=Memo(0))
         least = [math.inf, math.inf]
-        for one in (by_string, by_run) * (times + 1):
-            is_run = one is by_run
-            least[is_run] = min(
-                least[is_run],
-                least_ms(lambda one=one, document=document: one.scan(document, FAR), 1),
+        for one in (by_string, by_piece) * (times + 1):
+            is_piece = one is by_piece
+            least[is_piece] = min(
+                least[is_piece],
+                least_ms(lambda one=one, body=body: one.scan_body(body, FAR), 1),
             )
-        print(f"{size:>10} warm by string {least[0]:.3f} ms, by run of messages {least[1]:.3f} ms")
+        print(f"{size:>10} warm by string {least[0]:.3f} ms, by piece {least[1]:.3f} ms")
 
 
 async def lateness_ms(folder: str, times: int = 5) -> list[float]:
@@ -130,7 +130,7 @@ def main() -> None:
 
             def evaluate(fresh: bool, body=body, known=known) -> object:
                 one = scanner(engine(), KEY, 131_072) if fresh else known
-                return decide(book, body, one.scan(body.document, FAR), "none")
+                return decide(book, body, one.scan_body(body, FAR), "none")
 
             evaluate(fresh=False)
             decode = least_ms(lambda body=body: orjson.loads(body.raw), times)
@@ -139,7 +139,7 @@ def main() -> None:
             )
             print(f"{len(body.raw):>10} {secrets:>7} {decode:>10.3f} {cold:>8.2f} {cold / decode:>9.1f} {warm:>8.2f} {warm / decode:>9.1f}")  # fmt: skip
 
-    print_runs(folder)
+    print_pieces(folder)
     cuts = statistics.quantiles(late, n=100)
     print(
         f"timers while 10 MB are searched: median {cuts[49]:.2f} ms late, p99 {cuts[98]:.2f} ms, worst {max(late):.1f} ms"

@@ -1,7 +1,6 @@
 """Clients that speak the OpenAI format, as the handler meets them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from msgspec import structs
 
@@ -14,7 +13,7 @@ from tidegate.pipeline.conclude import Course
 from tidegate.pipeline.weighing import edit_record
 from tidegate.plugin import Answer
 from tidegate.record import EditRecord
-from tidegate.wire.body import BodyError
+from tidegate.wire.body import Body, BodyError
 from tidegate.wire.routes import Kind
 
 ANSWERED = frozenset((Kind.MESSAGES, Kind.CHAT))
@@ -35,15 +34,14 @@ def recognize(course: Course, settings: OpenAI, headers: Mapping[str, str]) -> N
         course.exchange = structs.replace(exchange, route=route)
 
 
-def outlined(course: Course, first: Request) -> Mapping[str, Any]:
-    """Return the document whose outline is recorded: the one that policies decide on."""
-    document = first.body.document
+def outlined(course: Course, first: Request) -> Body:
+    """Return the body whose outline is recorded: the one that policies decide on."""
     if course.caller is None:
-        return document
+        return first.body
     try:
-        return course.caller.governed(document)
+        return Body(b"", course.caller.governed(first.body.document))
     except BodyError:
-        return document  # about to be refused
+        return first.body  # about to be refused
 
 
 def own_edits(course: Course) -> list[EditRecord]:

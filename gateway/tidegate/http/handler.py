@@ -48,7 +48,7 @@ from tidegate.plugin import Answer
 from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
 from tidegate.wire.headers import Pair
-from tidegate.wire.outline import outline
+from tidegate.wire.outline import outline_of
 from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, WITH_BODY, Kind
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Handler:
         else:
             first = bodiless_request(ANONYMOUS, credential)
         course.asked = first.view.model
-        course.outline = outline(outlined(course, first))
+        course.outline = outline_of(outlined(course, first))
         course.admission = admission = Admission(first, edits=own_edits(course))
         try:
             await admit(generation.chain, course.exchange, admission)

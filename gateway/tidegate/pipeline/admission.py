@@ -8,8 +8,8 @@ from tidegate.pipeline.host import Link, ask
 from tidegate.pipeline.reading import Reading
 from tidegate.pipeline.weighing import Admission, bad_body, not_asked, record, weigh
 from tidegate.plugin import Refuse, Stage
-from tidegate.wire.body import EMPTY, BodyError, parse
-from tidegate.wire.messages import EMPTY_VIEW, missing, view
+from tidegate.wire.body import EMPTY, BodyError, alike, parse
+from tidegate.wire.messages import EMPTY_VIEW, missing, view_of
 from tidegate.wire.routes import CLOSED, Kind
 
 __all__ = ["Admission", "admit", "bad_body", "bodiless_request", "read_request", "still_says"]
@@ -24,9 +24,7 @@ def read_request(
         BodyError: the body cannot be governed; the caller is told why.
     """
     body = parse(raw)
-    return Request(
-        body=body, view=view(body.document, kind), principal=principal, credential=credential
-    )
+    return Request(body=body, view=view_of(body, kind), principal=principal, credential=credential)
 
 
 def bodiless_request(principal: Principal, credential: Credential | None) -> Request:
@@ -103,7 +101,7 @@ def still_says(dispatched: bytes, approved: Request, kind: Kind) -> bool:
     Only bodies that were edited need the question: the others were parsed as they leave.
     """
     try:
-        document = parse(dispatched).document
-        return document == approved.body.document and view(document, kind) == approved.view
+        body = parse(dispatched)
+        return alike(body, approved.body) and view_of(body, kind) == approved.view
     except BodyError:
         return False

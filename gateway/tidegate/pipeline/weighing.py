@@ -10,8 +10,8 @@ from tidegate.pipeline.host import NOT_EVALUATED, Link, Verdict
 from tidegate.plugin import ADMIT, NOT_CONCERNED, Admit, Answer, Hold, Note, Refuse, Stage
 from tidegate.record import DecisionRecord, EditRecord, RefusedBy
 from tidegate.wire.body import EMPTY, Body, BodyError, Edit, parse, splice
-from tidegate.wire.messages import view
-from tidegate.wire.outline import outline
+from tidegate.wire.messages import view_of
+from tidegate.wire.outline import outline_of
 from tidegate.wire.routes import Kind
 
 
@@ -139,9 +139,9 @@ def _edited(link: Link, request: Request, edits: Sequence[Edit], kind: Kind) -> 
         BodyError, ValueError: the result is no request, or not the one that was authorized.
     """
     body = apply_edits(request.body, edits)
-    seen = view(body.document, kind)
+    seen = view_of(body, kind)
     if link.stage > Stage.AUTHORIZE and (
-        seen != request.view or outline(body.document) != outline(request.body.document)
+        seen != request.view or outline_of(body) != outline_of(request.body)
     ):
         raise ValueError("an edit after authorization changes what was authorized")
     return replace(request, body=body, view=seen)

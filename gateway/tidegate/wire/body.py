@@ -4,15 +4,16 @@ The bytes are the request. The parsed document is for reading only; a change is 
 of the bytes (`Edit`), so that whatever no rule touches leaves as it came.
 """
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
 
+from tidegate.wire.pieces import Piece, reading
 from tidegate.wire.spans import Value, escape, locate, locate_all, members, scan
+from tidegate.wire.strict import MAX_DEPTH, BodyError, decode
 
 __all__ = [
     "EMPTY",
@@ -20,26 +21,17 @@ __all__ = [
     "Body",
     "BodyError",
     "Edit",
+    "Piece",
     "Value",
+    "alike",
     "escape",
     "insertion",
     "parse",
+    "parsing",
     "replacements",
     "scan",
     "splice",
 ]
-
-MAX_DEPTH = 200
-"""Deeper than any real conversation, far above what recursion in any parser allows."""
-
-
-class BodyError(Exception):
-    """The body cannot be used. `pointer` is where, `message` what is wrong with it."""
-
-    def __init__(self, message: str, pointer: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.pointer = pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +50,36 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
-    """The bytes and their document. `document` is shared: never change it."""
+    """The bytes, and what they say. All of it is shared: never change it."""
 
     raw: bytes = field(repr=False)
-    document: dict[str, Any] = field(repr=False)
+    frame: dict[str, Any] = field(repr=False)
+    """The document, but for the messages that are in `pieces`: enough for all that stands above
+    the messages, and read already."""
     names: frozenset[str] | None = field(default=None, repr=False)
     """Every key of every object in it, where they are known."""
+    pieces: tuple[Piece, ...] = field(default=(), repr=False)
+    """Most messages of a long conversation, in their order."""
+    at: int = 0
+    """Where in the frame's messages the pieces belong."""
+    _whole: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The whole of it. Of a long conversation, made when it is first asked for."""
+        if not self.pieces:
+            return self.frame
+        if not self._whole:
+            around = self.frame["messages"]
+            messages = [*around[: self.at], *chain.from_iterable(map(Piece.read, self.pieces))]
+            messages += around[self.at :]
+            self._whole.append({**self.frame, "messages": messages})
+        return self._whole[0]
+
+    @property
+    def beside(self) -> int:
+        """How many messages are in the pieces."""
+        return sum([piece.facts.messages for piece in self.pieces])
 
     def mentions(self, *names: str) -> bool:
         """Whether any object may have one of these keys. Spares most walks through conversations."""
@@ -98,12 +114,39 @@ def parse(raw: bytes) -> Body:
     Raises:
         BodyError: with a message for the caller; never with content.
     """
+    steps = parsing(raw)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            body: Body = done.value
+            return body
+
+
+def parsing(raw: bytes) -> Generator[None, None, Body]:
+    """Do what `parse` does in steps of some milliseconds, for who has others to serve meanwhile.
+
+    Raises:
+        BodyError: as `parse` does.
+    """
     if not raw:
         raise BodyError("the request has no body; send a JSON object")
-    document, names = _decode(raw)
+    found = yield from reading(raw)
+    if found is not None:
+        return Body(raw, *found)
+    document, _, names = decode(raw)
     if type(document) is not dict:
         raise BodyError("the body must be a JSON object")
     return Body(raw, document, names)
+
+
+def alike(one: Body, other: Body) -> bool:
+    """Whether two bodies say the same, value by value."""
+    if len(one.pieces) == len(other.pieces) and one.at == other.at:
+        names = zip(one.pieces, other.pieces, strict=True)
+        if all(a.name == b.name for a, b in names) and one.frame == other.frame:
+            return True
+    return one.document == other.document
 
 
 def replacements(body: Body, values: Mapping[str, Any], rule: str) -> tuple[Edit, ...]:
@@ -157,118 +200,3 @@ def splice(raw: bytes, edits: Sequence[Edit]) -> bytes:
         at = edit.end
     parts.append(raw[at:])
     return b"".join(parts)
-
-
-def _decode(raw: bytes) -> tuple[Any, frozenset[str]]:
-    """Return the value, and every key in it."""
-    try:
-        document = msgspec.json.decode(raw)
-    except UnicodeDecodeError:
-        raise BodyError("the body is not valid UTF-8") from None
-    except RecursionError:
-        raise BodyError("the body is nested too deeply") from None
-    except msgspec.MsgspecError as error:
-        return _decode_slowly(raw, str(error))
-    keys, names = _measure(document)
-    if _keys_at_most(raw, keys) > keys:
-        _decode_slowly(raw, "")
-    return document, names
-
-
-def _decode_slowly(raw: bytes, complaint: str) -> tuple[Any, frozenset[str]]:
-    """Decode what the fast parser refuses or cannot vouch for, with the standard library.
-
-    That is JSON with lone surrogates, which JavaScript writes, and bodies in which keys
-    could not be counted; everything else is an error, reported in the fast parser's words.
-    """
-    if raw.startswith(b"\xef\xbb\xbf"):
-        raise BodyError("the body begins with a byte order mark; send plain UTF-8")
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise BodyError("the body is not valid UTF-8") from None
-    try:
-        document = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except RecursionError:
-        raise BodyError("the body is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        at = f"line {error.lineno} column {error.colno}"
-        raise BodyError(f"the body is not valid JSON: {error.msg} at {at}") from None
-    except ValueError:
-        raise BodyError("the body holds a number that is out of range") from None
-    if complaint and "surrogate" not in complaint and "truncated" not in complaint:
-        raise BodyError(f"the body is not valid JSON: {_without_content(complaint)}")
-    return document, _measure(document)[1]
-
-
-def _without_content(complaint: str) -> str:
-    return complaint.removeprefix("JSON is malformed: ").partition(" - at ")[0]
-
-
-def _no_constant(name: str) -> None:
-    raise BodyError(f"the body is not valid JSON: {name} is not a number")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise BodyError(f"the key {key[:64]!r} appears twice in one object")
-    return found
-
-
-def _measure(document: Any) -> tuple[int, frozenset[str]]:
-    """Return how many keys the document holds, and which.
-
-    Raises:
-        BodyError: it is nested too deeply.
-    """
-    keys, depth = 0, 0
-    names: set[str] = set()
-    level = [document]
-    while level:
-        depth += 1
-        below: list[Any] = []
-        for value in level:
-            kind = type(value)
-            if kind is dict:
-                keys += len(value)
-                names.update(value)
-                below.extend(value.values())
-            elif kind is list:
-                below.extend(value)
-        level = below
-    if depth > MAX_DEPTH:
-        raise BodyError(f"the body is nested deeper than {MAX_DEPTH} levels")
-    return keys, frozenset(names)
-
-
-_KEY_END = re.compile(rb'"[ \t\r\n]*:')
-_ESCAPED_QUOTE_END = re.compile(rb'\\"[ \t\r\n]*:')
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
-
-
-def _keys_at_most(raw: bytes, enough: int) -> int:
-    """Return how many keys are written in `raw`, or an upper bound that is `enough`.
-
-    A key ends in a quote before a colon, so there are no more keys than such places. Some
-    are inside of strings, as in source code: those whose quote is escaped are taken off.
-    Only where that does not tell is every string gone through, which takes eight times as long.
-    """
-    bound = len(_KEY_END.findall(raw))
-    if bound > enough:
-        bound -= sum(_escapes(raw, match.start()) for match in _ESCAPED_QUOTE_END.finditer(raw))
-    if bound > enough:
-        bound = _STRING.findall(raw).count(b":")
-    return bound
-
-
-_LONGEST_RUN = 64
-
-
-def _escapes(raw: bytes, at: int) -> bool:
-    """Whether the backslash there escapes what follows, for sure."""
-    before = raw[max(at - _LONGEST_RUN, 0) : at]
-    run = len(before) - len(before.rstrip(b"\\"))
-    return run % 2 == 0 and run < _LONGEST_RUN

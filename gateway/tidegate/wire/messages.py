@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from tidegate.wire.body import BodyError
+from tidegate.wire.body import Body, BodyError
 from tidegate.wire.routes import Kind
 
 
@@ -26,8 +27,18 @@ EMPTY_VIEW = View()
 """The view of a request without a body."""
 
 
-def view(document: dict[str, Any], kind: Kind) -> View:
+def view_of(body: Body, kind: Kind) -> View:
     """Return the view of a body that goes to `kind`.
+
+    Raises:
+        BodyError: as `view` does.
+    """
+    seen = view(body.frame, kind)
+    return replace(seen, messages=seen.messages + body.beside) if body.pieces else seen
+
+
+def view(document: dict[str, Any], kind: Kind) -> View:
+    """Return the view of a document that goes to `kind`.
 
     Raises:
         BodyError: a field that the gateway must understand has the wrong type. What it

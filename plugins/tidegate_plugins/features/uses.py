@@ -73,12 +73,12 @@ def tool_kind(type_: object) -> ToolKind:
 
 def uses(body: Body) -> Iterator[Use]:
     """Yield everything that the body uses beyond text and tools of the client's own."""
-    document = body.document
+    document = body.frame
     yield from _top(document)
     yield from _tools(document.get("tools"), "/tools")
     # An upload brings a `file_id`; one that does not, and hides its type as well, is none.
     if body.mentions("source", "file_id", "tool", "tool_changes") or _UPLOAD in body.raw:
-        yield from _conversation(document)
+        yield from _conversation(body.document)
 
 
 def _conversation(document: Json) -> Iterator[Use]:

@@ -19,6 +19,7 @@ from tidegate.clock import Clock
 from tidegate.errors import PluginError
 from tidegate.exchange import Exchange, Principal, Request
 from tidegate.plugin import ADMIT, Admit, Decision, Host, Note, PluginSpec, Refuse, Stage
+from tidegate.wire.memo import Memo
 from tidegate.wire.transcript import Transcript
 from tidegate_plugins.redact import keys, ruleset
 from tidegate_plugins.redact.clean import cleaned
@@ -30,7 +31,6 @@ from tidegate_plugins.redact.engine import (
     Kingfisher,
     shared_kingfisher,
 )
-from tidegate_plugins.redact.memo import Memo
 from tidegate_plugins.redact.pins import Pins, RuleSet
 from tidegate_plugins.redact.placeholder import digest, placeholder
 from tidegate_plugins.redact.scan import Deadline, Scanner
@@ -75,7 +75,7 @@ class Redact:
         if self.pins is not None:
             rules = self.pins.find(session)
             scanner, book = rules.scanner, rules.book
-        hits = scanner.scan(request.body.document, deadline)
+        hits = scanner.scan_body(request.body, deadline)
         return decide(book, request.body, hits, request.principal.team, deadline.left)
 
     @property
@@ -197,7 +197,7 @@ def scanner(engine: Engine, key: bytes, memo_entries: int) -> Scanner:
     def cover(label: str, secret: bytes) -> bytes:
         return placeholder(label, digest(key, secret))
 
-    return Scanner(engine, cover, Memo(memo_entries), Memo(memo_entries // 8))
+    return Scanner(engine, cover, Memo(memo_entries), Memo(memo_entries // 2))
 
 
 def check_names(config: RedactConfig, groups: dict[str, str], engine: Kingfisher) -> None:

@@ -67,7 +67,7 @@ class RedactConfig(PluginConfig, frozen=True):
     """Larger bodies are searched in a thread."""
     threads: Count = 2
     memo_entries: Annotated[int, msgspec.Meta(ge=0)] = 131_072
-    """Strings whose result is remembered, and an eighth as many runs of messages. 0: none."""
+    """Strings whose result is remembered, and half as many pieces of conversations. 0: none."""
     pin: Literal["none", "session"] = "none"
     """`session`: a conversation keeps the rule set that its session began with."""
     pin_sessions: Count = 10_000

@@ -88,7 +88,7 @@ class Inspector:
         body = None if kind == "text" else _body(data, strict=kind == "body")
         if body is None:
             return Report("text", self._text(data))
-        hits = self.scanner.scan(body.document, self.deadline)
+        hits = self.scanner.scan_body(body, self.deadline)
         names = key_names(self.book, hits)
         return Report("body", self._judged([_At(hit) for hit in hits], names))
 

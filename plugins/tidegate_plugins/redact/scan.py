@@ -1,6 +1,5 @@
 """A whole body: every string searched, what was seen before remembered, all in time."""
 
-import marshal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,8 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from tidegate.clock import Clock
+from tidegate.wire.body import Body
+from tidegate.wire.memo import Memo
 from tidegate_plugins.redact.engine import Engine, EngineTimeout
-from tidegate_plugins.redact.memo import Memo, digest
 from tidegate_plugins.redact.search import (
     LONGEST_IN_CONTEXT,
     Cover,
@@ -22,7 +22,7 @@ from tidegate_plugins.redact.search import (
     search,
 )
 from tidegate_plugins.redact.sieve import Asked, sifted
-from tidegate_plugins.redact.walk import Kind, Leaf, Part, Path, Place, parts
+from tidegate_plugins.redact.walk import Kind, Leaf, Part, Path, Place, parts, whole
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Scanner:
     memo: Memo[tuple[Secret, ...]]
     """By string: an answer's are those of the next request, a message may change around them."""
     parts: Memo[Found]
-    """By part: what is sent again costs one digest."""
+    """By part: what is sent again is not read again."""
 
     def scan(self, document: dict[str, Any], deadline: Deadline, kind: Kind = "body") -> list[Hit]:
         """Return every secret of a document, in document order.
@@ -88,7 +88,18 @@ class Scanner:
         Raises:
             EngineTimeout: it took too long; nothing is known.
         """
-        opened = self._opened(document, deadline, kind)
+        return self._scanned([whole(document, kind)], deadline)
+
+    def scan_body(self, body: Body, deadline: Deadline) -> list[Hit]:
+        """Return every secret of a body, in document order. What was sent before is not read again.
+
+        Raises:
+            EngineTimeout: it took too long; nothing is known.
+        """
+        return self._scanned(parts(body), deadline)
+
+    def _scanned(self, parts: Iterable[Part], deadline: Deadline) -> list[Hit]:
+        opened = self._opened(parts, deadline)
         asked = [leaf for part in opened if part.found is None for leaf in part.leaves]
         searched = iter(self._searched(asked, deadline))
         hits: list[Hit] = []
@@ -99,15 +110,13 @@ class Scanner:
             hits += [hit for at, secrets in new for hit in _hits(leaves[at], secrets)]
         return hits
 
-    def _opened(self, document: dict[str, Any], deadline: Deadline, kind: Kind) -> list[_Opened]:
+    def _opened(self, parts: Iterable[Part], deadline: Deadline) -> list[_Opened]:
         """Return the parts that are new, or are known to hold something."""
         opened = []
-        for part in parts(document, kind):
-            deadline.left()
-            name = _name(part)
-            found = self.parts.get(name) if name else None
+        for part in paced(parts, deadline):
+            found = self.parts.get(part.name) if part.name else None
             if found != ():
-                opened.append(_Opened(name, _worth(part, deadline), found))
+                opened.append(_Opened(part.name, _worth(part, deadline), found))
         return opened
 
     def _searched(self, leaves: list[Leaf], deadline: Deadline) -> list[tuple[Secret, ...]]:
@@ -159,20 +168,6 @@ def _asked(leaf: Leaf) -> Asked:
     if len(data) < SHORTEST_KNOWN:
         return Asked(name, data, key)
     return Asked(sha256(name).digest(), data, key, lasting=True)
-
-
-def _name(part: Part) -> bytes:
-    """Return the name under which a part is remembered, empty if it is not."""
-    if not part.lasting:
-        return b""
-    try:
-        return digest(marshal.dumps(part.nodes, _PLAIN), part.rule.encode())
-    except ValueError:  # what no JSON text holds
-        return b""
-
-
-_PLAIN = 2
-"""The version of the format in which equal values are equal bytes."""
 
 
 def _hits(leaf: Leaf, secrets: tuple[Secret, ...]) -> list[Hit]:

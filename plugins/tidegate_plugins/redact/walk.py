@@ -6,10 +6,12 @@ is therefore searched and redacted from the first day on.
 """
 
 import enum
+import marshal
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple, Union
 
-from tidegate.wire.body import escape
+from tidegate.wire.body import Body, escape
 
 
 class Place(enum.Enum):
@@ -146,8 +148,6 @@ WRITTEN_UPSTREAM = frozenset({
 ATTRIBUTION = "x-anthropic-billing-header:"
 """How Claude Code's first system block begins. It must arrive as it is."""
 LONGEST_NAME = 80
-RUN = 8
-"""Messages that are remembered together, when they are that many."""
 SHORTEST_KEY = 16
 """Shorter object keys hold no secret."""
 
@@ -161,62 +161,63 @@ def leaves(document: dict[str, Any]) -> list[Leaf]:
 
 def visit(document: dict[str, Any], add: Add, kind: Kind = "body") -> None:
     """Call `add` for each string to search, with what makes a leaf, in document order."""
-    for part in parts(document, kind):
-        part.visit(add)
+    whole(document, kind).visit(add)
 
 
 class Part(NamedTuple):
     """Some values of a document, which can be searched alone."""
 
-    nodes: list[Any]
+    read: Callable[[], list[Any]]
     rule: str
-    paths: list[Path]
+    first: int | None = None
+    """Of messages: the number of the first. None: it is the document, or some of its fields."""
     signed: bool = False
-    lasting: bool = False
-    """Whether later requests of the conversation bring the same: then it pays to remember it."""
+    name: bytes = b""
+    """What it is remembered by: the digest of all that it holds. Empty: it is not."""
 
     def visit(self, add: Add) -> None:
         """Call `add` for each string to search, in document order."""
-        for node, path in zip(self.nodes, self.paths, strict=True):
+        for index, node in enumerate(self.read()):
+            path = None if self.first is None else (_MESSAGES, self.first + index)
             _walk(node, self.rule, path, "", signed=self.signed, add=add)
 
 
 _MESSAGES: Path = (None, "messages")
 
 
-def parts(document: dict[str, Any], kind: Kind = "body") -> Iterator[Part]:
-    """Yield the parts of a document, in its order: runs of messages, and what is around them."""
-    messages = document.get("messages")
-    if kind != "body" or type(messages) is not list or _short(document, messages):
-        yield Part([document], kind, [None], signed=kind == "answer")
+def whole(document: dict[str, Any], kind: Kind = "body") -> Part:
+    """Return a document as one part."""
+    return Part(lambda: [document], kind, signed=kind == "answer")
+
+
+def parts(body: Body) -> Iterator[Part]:
+    """Yield the parts of a body, in its order: its pieces, and what is around them."""
+    frame = body.frame
+    messages = frame.get("messages")
+    if type(messages) is not list or not (body.pieces or "tools" in frame):
+        yield whole(frame)
         return
-    keys = list(document)
-    at = keys.index("messages")
-    yield _fields(document, keys[:at])
-    for first in range(0, len(messages), RUN):
-        run = messages[first : first + RUN]
-        paths: list[Path] = [(_MESSAGES, first + i) for i in range(len(run))]
-        yield Part(run, "message", paths, lasting=len(run) == RUN and not any(map(_media, run)))
-    yield _fields(document, keys[at + 1 :])
+    keys = list(frame)
+    middle = keys.index("messages")
+    yield _fields(frame, keys[:middle])
+    yield Part(lambda: messages[: body.at], "message", 0)
+    number = body.at
+    for piece in body.pieces:
+        yield Part(piece.read, "message", number, name=piece.name)
+        number += piece.facts.messages
+    yield Part(lambda: messages[body.at :], "message", number)
+    yield _fields(frame, keys[middle + 1 :])
 
 
-def _short(document: dict[str, Any], messages: list[Any]) -> bool:
-    return len(messages) < RUN and "tools" not in document
+def _fields(frame: dict[str, Any], keys: list[str]) -> Part:
+    """Return some fields. Tools are long, and the same in each request: they are remembered."""
+    fields = [{key: frame[key] for key in keys}]
+    name = sha256(marshal.dumps(fields, _PLAIN)).digest() if "tools" in keys else b""
+    return Part(lambda: fields, "body", name=name)
 
 
-def _fields(document: dict[str, Any], keys: list[str]) -> Part:
-    return Part([{key: document[key] for key in keys}], "body", [None], lasting="tools" in keys)
-
-
-_MEDIA = ("image", "document")
-
-
-def _media(node: Any) -> bool:
-    """Whether there is an image or a document in the content: costly to read, little to search."""
-    content = node.get("content") if type(node) is dict else None
-    return type(content) is list and any(
-        type(block) is dict and (block.get("type") in _MEDIA or _media(block)) for block in content
-    )
+_PLAIN = 2
+"""The version of marshal's format in which equal values are equal bytes."""
 
 
 def pointer(path: Path, names: Mapping[str, str] | None = None) -> str:

@@ -220,16 +220,16 @@ async def test_the_memory_changes_nothing_and_holds_no_secret() -> None:
 
 async def test_what_was_sent_before_is_not_even_walked_through() -> None:
     one = policy()
-    turns = [f"turn {i} of the conversation: x={i}" * 9 for i in range(21)]
+    turns = [f"turn {i} of the conversation: x={i} " * 90 for i in range(21)]
     await one.admit(EXCHANGE, request(dumps(conversation(*turns))))
     await one.admit(EXCHANGE, request(dumps(conversation(*turns, TOKEN))))
-    assert len(one.scanner.parts) == 2
+    assert len(one.scanner.parts) == 20  # all but the first and the last of the second body
     assert len(one.scanner.memo) == 21  # the token is short
 
 
 @pytest.mark.parametrize("at", range(12))
-async def test_a_secret_in_a_run_of_messages_is_replaced_where_it_stands(at: int) -> None:
-    turns: list[Any] = [f"turn {i}" for i in range(12)]
+async def test_a_secret_in_a_long_conversation_is_replaced_where_it_stands(at: int) -> None:
+    turns: list[Any] = [f"turn {i} " * 400 for i in range(12)]
     turns[at] = [{"type": "text", "text": f"it is {TOKEN}"}]
     one = policy()
     body = request(dumps(conversation(*turns)))

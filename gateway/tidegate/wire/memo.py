@@ -1,14 +1,8 @@
-"""What is remembered of strings already searched: digests and spans, never a secret."""
+"""What is remembered of what was seen before, by its digest."""
 
-from hashlib import sha256
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
-
-
-def digest(data: bytes, context: bytes = b"") -> bytes:
-    """Return the name under which something, in its context, is remembered."""
-    return sha256(b"%d:%b%b" % (len(context), context, data)).digest()
 
 
 class Memo(Generic[V]):

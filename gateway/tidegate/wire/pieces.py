@@ -1,0 +1,178 @@
+"""A long conversation, message by message: what was read before is not read again.
+
+The bytes are cut where a message ends and the next begins. That is no more than a guess, as
+the same bytes can stand deeper inside: so each piece must be a list of values on its own, and
+what is around them a document with one value in their place, among the messages. Where a text
+is put together like that, the pieces are what the whole of it says, and can be judged alone.
+Any doubt, and any error, is for whoever reads it as a whole.
+"""
+
+import re
+import secrets
+from collections.abc import Generator, Iterator
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from tidegate.wire.memo import Memo
+from tidegate.wire.strict import MAX_DEPTH, BodyError, decode
+
+SHORTEST = 16_384
+"""Bytes of a body from which on it is cut."""
+SHORTEST_PIECE = 2_048
+"""Bytes. Short messages are in one piece with what comes next."""
+STEP = 524_288
+"""Bytes that are read between two pauses: some milliseconds, if they are new."""
+KNOWN = 65_536
+"""Pieces that are remembered."""
+MOST_NAMES = 64
+LONGEST_NAMES = 2_048
+"""Characters. A piece with more, or longer, keys is not remembered."""
+
+
+class Facts(NamedTuple):
+    """What is remembered of a piece."""
+
+    messages: int
+    """How many it holds."""
+    depth: int
+    names: frozenset[str]
+    """Every key of every object in it."""
+
+
+class Piece:
+    """Some whole messages, one after the other, as they are written in the body."""
+
+    __slots__ = ("_values", "facts", "name", "raw")
+
+    def __init__(
+        self, raw: memoryview, name: bytes, facts: Facts, values: list[Any] | None = None
+    ) -> None:
+        self.raw = raw
+        self.name = name
+        """The SHA-256 of `raw`: what has been found out about one is true of all of that name."""
+        self.facts = facts
+        self._values = values
+
+    def read(self) -> list[Any]:
+        """Return the messages. They are shared: never change them."""
+        if self._values is None:
+            self._values = decode(b"[%b]" % self.raw).value
+        return self._values
+
+
+class Pieces(NamedTuple):
+    """A document in pieces; the fields are those of a `Body`."""
+
+    frame: dict[str, Any]
+    names: frozenset[str]
+    pieces: tuple[Piece, ...]
+    at: int
+
+
+def reading(raw: bytes) -> Generator[None, None, Pieces | None]:
+    """Read a body in pieces, and pause now and then. None: it has to be read as a whole.
+
+    That is so if it is short, has few messages, is written in an unusual way, or is wrong.
+    """
+    cut = _cut(raw) if len(raw) >= SHORTEST else None
+    if cut is None:
+        return None
+    try:
+        frame, depth, names = decode(cut.frame)
+        at = _stand_in(frame)
+        if at < 0:
+            return None
+        pieces: list[Piece] = []
+        read = 0
+        for text in cut.pieces():
+            pieces.append(_piece(text))
+            read += len(text)
+            if read > STEP:
+                read = 0
+                yield
+    except BodyError:
+        return None
+    if max(depth, *[1 + piece.facts.depth for piece in pieces]) > MAX_DEPTH:
+        return None
+    names = names.union(*{piece.facts.names for piece in pieces})
+    return Pieces(frame, names, tuple(pieces), at)
+
+
+class _Cut(NamedTuple):
+    raw: bytes
+    ends: list[int]
+    """Where a message ends and another one follows."""
+    starts: list[int]
+    """Where that one begins."""
+
+    @property
+    def frame(self) -> bytes:
+        """The document with a stand-in for all messages but the first and the last."""
+        first, last = self.raw[: self.ends[0]], self.raw[self.starts[-1] :]
+        return b'%b,"%b",%b' % (first, _STAND_IN.encode(), last)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield what is between, in pieces that are the same as long as it only grows at its end."""
+        view = memoryview(self.raw)
+        start = self.starts[0]
+        for at, end in enumerate(self.ends[1:], 1):
+            if end - start >= SHORTEST_PIECE or at == len(self.ends) - 1:
+                yield view[start:end]
+                start = self.starts[at]
+
+
+_OPENING = re.compile(rb'"messages"\s*+:\s*+\[\s*+(\{\s*+"[a-z_]{1,32}"\s*+:)')
+_STAND_IN = secrets.token_hex(16)
+"""Nobody outside can have written it."""
+
+
+def _cut(raw: bytes) -> _Cut | None:
+    """Cut wherever it is written as between the first two messages: `},{"role":`."""
+    first = _OPENING.search(raw)
+    if first is None:
+        return None
+    joint = re.compile(rb"\}\s*+,\s*+" + re.escape(first[1])).search(raw, first.end())
+    if joint is None:
+        return None
+    ends = [at + 1 for at in _places(raw, joint[0], joint.start())]
+    step = len(joint[0]) - len(first[1]) - 1
+    return _Cut(raw, ends, [end + step for end in ends]) if len(ends) > 1 else None
+
+
+def _places(raw: bytes, text: bytes, at: int) -> Iterator[int]:
+    find, size = raw.find, len(text)
+    while at >= 0:
+        yield at
+        at = find(text, at + size)
+
+
+def _stand_in(frame: Any) -> int:
+    """Return where in the messages the stand-in was, and take it out; -1 if it was not there."""
+    messages = frame.get("messages") if type(frame) is dict else None
+    if type(messages) is not list or _STAND_IN not in messages:
+        return -1
+    at = messages.index(_STAND_IN)
+    del messages[at]
+    return at
+
+
+_known: Memo[Facts] = Memo(KNOWN)
+_name_sets: Memo[frozenset[str]] = Memo(4_096)
+"""Most messages have the same keys: then they share the set of them."""
+
+
+def _piece(raw: memoryview) -> Piece:
+    """Return a piece, read if it is new.
+
+    Raises:
+        BodyError: it is not a list of values.
+    """
+    name = sha256(raw).digest()
+    facts = _known.get(name)
+    if facts is not None:
+        return Piece(raw, name, facts)
+    values, depth, names = decode(b"[%b]" % raw)
+    facts = Facts(len(values), depth, names)
+    if len(names) <= MOST_NAMES and sum(map(len, names)) <= LONGEST_NAMES:
+        _known.put(name, facts)
+    return Piece(raw, name, facts, values)
