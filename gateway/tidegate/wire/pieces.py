@@ -56,7 +56,7 @@ class Piece:
     def read(self) -> list[Any]:
         """Return the messages. They are shared: never change them."""
         if self._values is None:
-            self._values = decode(b"[%b]" % self.raw).value
+            self._values = decode(b"".join((b"[", self.raw, b"]"))).value
         return self._values
 
 
@@ -171,7 +171,7 @@ def _piece(raw: memoryview) -> Piece:
     facts = _known.get(name)
     if facts is not None:
         return Piece(raw, name, facts)
-    values, depth, names = decode(b"[%b]" % raw)
+    values, depth, names = decode(b"".join((b"[", raw, b"]")))
     facts = Facts(len(values), depth, names)
     if len(names) <= MOST_NAMES and sum(map(len, names)) <= LONGEST_NAMES:
         _known.put(name, facts)
