@@ -48,6 +48,9 @@ TICK_S = 0.25
 
 ORPHAN_DRAIN_S = 5.0
 
+SWITCH_S = 0.001
+"""How long a thread that searches may go on when the event loop has something to do."""
+
 
 class Worker:
     """Serves on one socket, on the orders of a supervisor."""
@@ -216,6 +219,7 @@ def main() -> int:
     slot, descriptor = int(sys.argv[1]), int(sys.argv[2])
     stderr.configure(f"worker-{slot}", text_name="worker")
     listener = socket.socket(fileno=descriptor)
+    sys.setswitchinterval(SWITCH_S)
     return uvloop.run(_main(slot, listener))
 
 

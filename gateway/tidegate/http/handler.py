@@ -37,7 +37,7 @@ from tidegate.pipeline.admission import (
     admit,
     bad_body,
     bodiless_request,
-    read_request,
+    read_in_turns,
     still_says,
 )
 from tidegate.pipeline.conclude import Course, Digests
@@ -150,7 +150,7 @@ class Handler:
             try:
                 if course.caller is not None:
                     raw = course.caller.request(raw)
-                first = read_request(raw, route.kind, ANONYMOUS, credential)
+                first = await read_in_turns(raw, route.kind, ANONYMOUS, credential)
             except BodyError as error:
                 raise Refusal(bad_body(error)) from None
         else:

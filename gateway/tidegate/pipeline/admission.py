@@ -1,5 +1,6 @@
 """Admission: the whole policy of "fail closed". A request leaves only if every policy says so."""
 
+import asyncio
 from collections.abc import Sequence
 
 from tidegate.exchange import Credential, Exchange, Principal, Request
@@ -8,11 +9,19 @@ from tidegate.pipeline.host import Link, ask
 from tidegate.pipeline.reading import Reading
 from tidegate.pipeline.weighing import Admission, bad_body, not_asked, record, weigh
 from tidegate.plugin import Refuse, Stage
-from tidegate.wire.body import EMPTY, BodyError, alike, parse
+from tidegate.wire.body import EMPTY, Body, BodyError, alike, parse, parsing
 from tidegate.wire.messages import EMPTY_VIEW, missing, view_of
 from tidegate.wire.routes import CLOSED, Kind
 
-__all__ = ["Admission", "admit", "bad_body", "bodiless_request", "read_request", "still_says"]
+__all__ = [
+    "Admission",
+    "admit",
+    "bad_body",
+    "bodiless_request",
+    "read_in_turns",
+    "read_request",
+    "still_says",
+]
 
 
 def read_request(
@@ -23,8 +32,31 @@ def read_request(
     Raises:
         BodyError: the body cannot be governed; the caller is told why.
     """
-    body = parse(raw)
-    return Request(body=body, view=view_of(body, kind), principal=principal, credential=credential)
+    return _request(parse(raw), kind, principal, credential)
+
+
+async def read_in_turns(
+    raw: bytes, kind: Kind, principal: Principal, credential: Credential | None
+) -> Request:
+    """Do the same, and let others have their turn meanwhile: megabytes take a while to read.
+
+    Raises:
+        BodyError: as `read_request` does.
+    """
+    steps = parsing(raw)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return _request(done.value, kind, principal, credential)
+        await asyncio.sleep(0)
+
+
+def _request(
+    body: Body, kind: Kind, principal: Principal, credential: Credential | None
+) -> Request:
+    seen = view_of(body, kind)
+    return Request(body=body, view=seen, principal=principal, credential=credential)
 
 
 def bodiless_request(principal: Principal, credential: Credential | None) -> Request:
