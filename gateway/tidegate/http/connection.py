@@ -28,9 +28,15 @@ class ClientConnection(RequestHandler):
         self.head: Head | None = None
         """Of the last request."""
 
-    def attach(self, relay: "Relay | None") -> None:
-        """Tell `relay` from now on when the client is slow; it may be so already."""
+    def attach(self, relay: "Relay | None", *, lasting: bool = False) -> None:
+        """Tell `relay` from now on when the client is slow; it may be so already.
+
+        An answer that is `lasting` goes without the timer for idle connections: it does
+        nothing while there is a request, and takes 600 bytes. aiohttp sets a new one after it.
+        """
         self._relay = relay
+        if lasting:
+            self.keep_alive(True)
         if relay is not None and self._slow:
             relay.pause()
 

@@ -203,9 +203,10 @@ class Handler:
             course.at.connected = time.monotonic_ns()
             lines = request_head(head, course, admission, target, pool)
             course.at.dispatched = time.monotonic_ns()
-            _attach(request, relay)
+            _attach(request, relay, lasting=admission.request.view.stream)
             relay.send(connection, lines, body)
             del lines, body
+            admission.headers.clear()  # the relay has them
             if not generation.redactors:  # else it is to be written down
                 admission.forget_body()
             await relay.answered()
@@ -330,8 +331,8 @@ class Handler:
         await self._ledger.settled()
 
 
-def _attach(request: web.BaseRequest, relay: Relay | None) -> None:
+def _attach(request: web.BaseRequest, relay: Relay | None, *, lasting: bool = False) -> None:
     """Let the client's connection tell the relay when it must wait."""
     protocol = request.protocol
     if isinstance(protocol, ClientConnection):
-        protocol.attach(relay)
+        protocol.attach(relay, lasting=lasting)
