@@ -21,7 +21,7 @@ from tidegate.wire.transcript import Transcript, read
 
 log = logging.getLogger(__name__)
 
-INLINE_BYTES = 16 * 1024
+INLINE_BYTES = 32 * 1024
 """Smaller answers are read at once: a thread would take longer."""
 
 NOT_EVALUATED = "not_evaluated"

@@ -94,7 +94,8 @@ def _inflated(payload: bytes, coding: str) -> tuple[bytes, str]:
 def _stream(payload: bytes, missing: list[str]) -> dict[str, Any]:
     message = _Message()
     completion: chat.Completion | None = None
-    for kind, data in _written_plainly(payload) or _decoded(payload):
+    events, texts = _written_plainly(payload) or (_decoded(payload), {})
+    for kind, data in events:
         if chat.is_chat(data):
             completion = completion or chat.Completion()
             completion.take(data)
@@ -102,32 +103,63 @@ def _stream(payload: bytes, missing: list[str]) -> dict[str, Any]:
         reason = message.take(kind, data)
         if reason:
             missing.append(reason)
+    for (index, field), parts in texts.items():
+        message.say(int(index), field.decode(), parts)
     return message.document() if completion is None else completion.document()
 
 
 Events = list[tuple[object, dict[str, Any]]]
 """The kind of each event, and the object it brings; an empty one if it brings none."""
+Texts = dict[tuple[bytes, bytes], list[str]]
+"""Deltas that only bring text, by block and field."""
 
-_EVENT = re.compile(rb"event: ([a-z_]+)\ndata: ([^\n]*)\n\n")
-_AROUND = len(b"event: \ndata: \n\n")
+_EVENT = re.compile(
+    rb'event: (?:content_block_delta\ndata: \{"type":"content_block_delta","index":(0|[1-9][0-9]{0,8}),'
+    rb'"delta":\{"type":"[a-z_]+","(text|thinking|partial_json)":("[^\r\n]*")\}\}'
+    rb"|([a-z_]+)\ndata: ([^\r\n]*))\n\n"
+    rb"|(.+)",
+    re.DOTALL,
+)
 
 
-def _written_plainly(payload: bytes) -> Events:
-    """Return the events of a stream written as the API does, decoded in one go; else none.
+def _written_plainly(payload: bytes) -> tuple[Events, Texts] | None:
+    """Return what a stream brings that is written as the API does, decoded in one go.
 
-    That takes a sixth of the time: most answers are streams of hundreds of short events.
+    That takes a tenth of the time: most answers are hundreds of short deltas.
     """
-    written = _EVENT.findall(payload)
-    size = sum(len(name) + len(data) for name, data in written) + _AROUND * len(written)
-    if size != len(payload) or b"\r" in payload:
-        return []
+    names: list[bytes] = []
+    objects: list[bytes] = []
+    written: dict[tuple[bytes, bytes], list[bytes]] = {}
+    for index, field, text, name, data, other in _EVENT.findall(payload):
+        if field:
+            written.setdefault((index, field), []).append(text)
+        elif other:
+            return None
+        else:
+            names.append(name)
+            objects.append(data)
     try:
-        values = msgspec.json.decode(b"[%b]" % b",".join([data for _, data in written]))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return []
-    if len(values) != len(written) or any(type(value) is not dict for value in values):
-        return []
-    return list(zip((name.decode() for name, _ in written), values, strict=True))
+        values = _all(objects)
+        texts = {place: _all(parts) for place, parts in written.items()}
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+        return None
+    if any(type(value) is not dict for value in values):
+        return None
+    if any(type(part) is not str for parts in texts.values() for part in parts):
+        return None
+    return list(zip((name.decode() for name in names), values, strict=True)), texts
+
+
+def _all(written: list[bytes]) -> list[Any]:
+    """Return many JSON values.
+
+    Raises:
+        msgspec.MsgspecError, UnicodeError, RecursionError, ValueError: one of them is none.
+    """
+    values: list[Any] = msgspec.json.decode(b"[%b]" % b",".join(written))
+    if len(values) != len(written):
+        raise ValueError("some hold several")
+    return values
 
 
 def _decoded(payload: bytes) -> Events:
@@ -179,6 +211,11 @@ class _Message:
         elif kind in _SILENT:
             return ""
         return "event_unknown" if data else "unreadable"
+
+    def say(self, index: int, field: str, parts: list[str]) -> None:
+        """Take in what deltas of a block brought of one string, in their order."""
+        self._blocks.setdefault(index, {})
+        self._parts.setdefault((index, field), []).extend(parts)
 
     def _grow(self, index: int, delta: dict[str, Any]) -> None:
         block = self._blocks.setdefault(index, {})

@@ -125,7 +125,14 @@ def test_what_inflates_without_end_is_cut() -> None:
     assert answer.bytes < 34 * 1024 * 1024
 
 
-@settings(deadline=None, max_examples=40)
+def text_delta(index: object, text: str, field: str = "text") -> bytes:
+    """Return an event as the API writes it, with any JSON in the place of its text."""
+    delta = f'{{"type":"text_delta","{field}":{text}}}'
+    data = f'{{"type":"content_block_delta","index":{index},"delta":{delta}}}'
+    return f"event: content_block_delta\ndata: {data}\n\n".encode()
+
+
+@settings(deadline=None, max_examples=150)
 @given(
     st.lists(
         st.sampled_from(
@@ -133,6 +140,17 @@ def test_what_inflates_without_end_is_cut() -> None:
                 event("content_block_start", index=0, content_block={"type": "text", "text": "a"}),
                 event("content_block_delta", index=0, delta={"type": "text_delta", "text": "b"}),
                 event("content_block_delta", index=True, delta={"type": "text_delta", "text": "?"}),
+                event("content_block_delta", index=1, delta={"type": "text_delta", "text": 1}),
+                text_delta(0, '"c"'),
+                text_delta(1, r'"\ud83d\ude00 \"quoted\""'),
+                text_delta(10, '"d"', field="partial_json"),
+                text_delta("01", '"no number"'),
+                text_delta(0, '"half", "text":"twice"'),
+                text_delta(0, '"half"},"delta":{"text":"twice"'),
+                text_delta(0, '"one","and another"'),
+                text_delta(0, r'"\ud83d"'),
+                text_delta(0, '"e"').replace(b"event: content_block_delta", b"event: ping"),
+                b"x" + text_delta(0, '"f"'),
                 event("error", error={"type": "overloaded_error"}),
                 event("ping"),
                 event("unheard_of", index=1),
