@@ -157,8 +157,7 @@ class ConvertingRelay(Relay):
         if converts:
             request_id = answer.request_id or self._course.exchange.id
             yield b"x-request-id: %s" % request_id.encode("latin-1")
-        for pair in self._own:
-            yield b"%s: %s" % pair
+        yield self._own
 
     def _closed(self, lines: list[bytes]) -> bytes:
         if not self.keep_alive:

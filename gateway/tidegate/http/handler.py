@@ -28,7 +28,7 @@ from tidegate.http.pool import Pool
 from tidegate.http.relay import Relay
 from tidegate.http.reply import Refusal, Written, refuse
 from tidegate.http.request import check_length, exchange_of, no_exchange, read_body
-from tidegate.http.sending import own_headers, request_head, target_of
+from tidegate.http.sending import own_headers, own_lines, request_head, target_of
 from tidegate.http.upstream import UpstreamError
 from tidegate.journal.writer import Writer
 from tidegate.pipeline import conclude
@@ -240,7 +240,7 @@ class Handler:
         return relay_for(course)(
             transport,
             course,
-            own_headers=own_headers(course),
+            own_lines=own_lines(course),
             http10=request.version < (1, 1),
             keep_alive=request.keep_alive and not self.draining,
             first_byte_timeout_s=target.config.first_byte_timeout_s,

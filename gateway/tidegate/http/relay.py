@@ -7,11 +7,9 @@ is queued here: what the client does not take in time makes the upstream wait.
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 from tidegate.http.upstream import Connection, UpstreamError
 from tidegate.pipeline.conclude import Course
-from tidegate.wire import headers
 from tidegate.wire.answer import Answer
 from tidegate.wire.framing import LAST_CHUNK, Framing, Length, UntilClose, chunk
 from tidegate.wire.meter import Meter, SilentMeter, meter_for
@@ -27,7 +25,7 @@ class Relay:
         client: asyncio.WriteTransport,
         course: Course,
         *,
-        own_headers: Sequence[headers.Pair],
+        own_lines: bytes,
         http10: bool,
         keep_alive: bool,
         first_byte_timeout_s: float,
@@ -38,7 +36,7 @@ class Relay:
         self._client = client
         self._course = course
         self._at = course.at
-        self._own = own_headers
+        self._own = own_lines
         self._http10 = http10
         self._wait_s = first_byte_timeout_s
         self._idle_s = idle_timeout_s
@@ -104,7 +102,7 @@ class Relay:
         course = self._course
         course.status = answer.status
         course.upstream_request_id = answer.request_id
-        course.upstream_limits = answer.limits
+        course.upstream_limits = b"\n".join(answer.limits)
         self._meter = meter_for(answer.content_type, answer.content_encoding, self._usage)
         if course.capture is not None:
             course.capture.media = answer.content_type
@@ -176,9 +174,8 @@ class Relay:
         self._at.first_byte = time.monotonic_ns()
 
     def _client_head(self, answer: Answer, framing: Framing) -> bytes:
-        lines = [b"HTTP/1.1 %d %s" % (answer.status, answer.reason), *answer.kept]
-        lines += [b"%s: %s" % pair for pair in self._own]
-        self._own = ()  # let go of: an answer can take minutes
+        lines = [b"HTTP/1.1 %d %s" % (answer.status, answer.reason), *answer.kept, self._own]
+        self._own = b""  # let go of: an answer can take minutes
         if isinstance(framing, UntilClose):
             self._again = not self._http10
         if not self._http10 and not isinstance(framing, Length):

@@ -95,7 +95,7 @@ class Course(msgspec.Struct):
     reading: Reading | None = None
     upstream_request_id: str | None = None
     upstream_limits: bytes = b""
-    """As `Answer.limits`."""
+    """Lines, as in `Answer.limits`."""
     request_in: int = 0
     request_out: int = 0
     response: int = 0
@@ -169,7 +169,7 @@ def record_of(course: Course) -> ExchangeRecord:
         events=reading.events,
         meter=reading.stopped,
         shape=_shape(course),
-        upstream_limits=limits_of(course.upstream_limits),
+        upstream_limits=limits_of(course.upstream_limits.splitlines()),
         chat=_chat(course.caller),
     )
 
