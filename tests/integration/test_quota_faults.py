@@ -20,7 +20,7 @@ from tidegate.testing import FakeClock, make_exchange, make_record, make_request
 from tidegate.testing.fakes import EPOCH
 from tidegate_plugins.quota import plugin
 from tidegate_plugins.quota.policy import Quota
-from tidegate_plugins.quota.stores import StoreError
+from tidegate_plugins.quota.stores import StoreError, sqlite
 
 TIMEOUT_S = 0.5
 LIMITS = [
@@ -260,6 +260,35 @@ async def test_a_locked_file(tmp_path: Path):
         await well(policy)
 
         assert await held(policy) == charged(1)
+
+
+async def test_a_file_that_is_locked_for_most_of_the_time(tmp_path: Path):
+    """Another worker, on a machine that has no time for it."""
+    async with quota(tmp_path, "sqlite", timeout_s=3) as policy:
+        await end(await take(policy))
+        other = sqlite3.connect(tmp_path / "quota.sqlite", isolation_level=None)
+        with contextlib.closing(other):
+            other.execute("BEGIN IMMEDIATE")
+            asyncio.get_running_loop().call_later(1.7, other.rollback)
+            holds = await asyncio.gather(*(take(policy) for _ in range(20)))
+        assert policy.report().healthy
+        await asyncio.gather(*map(end, holds))
+        assert await held(policy) == charged(21)
+
+
+async def test_the_log_of_a_file_is_cut_when_it_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sqlite, "LONG_WAL_BYTES", 100_000)
+    monkeypatch.setattr(sqlite, "MAX_WAL_BYTES", 300_000)
+    log = tmp_path / "quota.sqlite-wal"
+    sizes = [0]
+    async with quota(tmp_path, "sqlite") as policy:
+        while len(sizes) < 500 and sizes[-1] >= sizes[-2:][0]:
+            await end(await take(policy))
+            sizes.append(log.stat().st_size)
+        assert sizes[-2] > 100_000 >= sizes[-1]
+        assert await held(policy) == charged(len(sizes) - 1)
 
 
 async def test_a_file_that_is_gone_or_broken(tmp_path: Path):
