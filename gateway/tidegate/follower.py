@@ -53,12 +53,13 @@ class Follower:
         lags: Callable[[], Sequence[ObserverLag]],
         *,
         plugins: Callable[[], Sequence[LoadedPlugin]] = tuple,
+        digest: Callable[[], str] = str,
     ) -> None:
         self._link = link
         self._config = config
         self._clock = clock
         self._keeper = keeper
-        self._lags, self._plugins = lags, plugins
+        self._lags, self._plugins, self._digest = lags, plugins, digest
         self._directory = Path(config.journal.dir)
         self._name = link.plugin.label
         self._thread: threading.Thread | None = None
@@ -76,7 +77,7 @@ class Follower:
     def again(self) -> "Follower":
         """Return a new follower for the same observer."""
         given = self._link, self._config, self._clock, self._keeper, self._lags
-        return Follower(*given, plugins=self._plugins)
+        return Follower(*given, plugins=self._plugins, digest=self._digest)
 
     @property
     def name(self) -> str:
@@ -188,6 +189,7 @@ class Follower:
                 lags=self._lags,
                 journal=self._keeper.state,
                 plugins=self._plugins,
+                digest=self._digest,
             )
             if not isinstance(observer, Observer):
                 message = "has no stage but opens no observer: it lacks `on_record` or `flush`"

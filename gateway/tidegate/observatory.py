@@ -101,8 +101,9 @@ class Observatory:
             before = self._followers
             await _stop(before, STOP_BUDGET_S)
             keeper = self._keep(config)
+            given = config, self._clock, keeper, self._lags
             followers = [
-                Follower(link, config, self._clock, keeper, self._lags, plugins=self._loaded)
+                Follower(link, *given, plugins=self._loaded, digest=lambda: self._digest)
                 for link in observers
             ]
             try:

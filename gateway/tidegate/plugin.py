@@ -331,6 +331,9 @@ class Host:
     """Observers: what the last `flush` before this start returned."""
     info: tuple[tuple[str, str], ...] = ()
     """Facts of the process for build and configuration metrics: version, config digest."""
+    digest: Callable[[], str] = field(default=str, repr=False)
+    """Observers: the digest of the configuration in use now, which a reload may change without
+    opening them again; empty where nobody can tell."""
     lags: Callable[[], Sequence[ObserverLag]] = field(default=tuple, repr=False)
     """Observers: how far each of them is behind, itself included. Looks at the disk: for scrapes."""
     journal: Callable[[], JournalState] = field(default=JournalState, repr=False)

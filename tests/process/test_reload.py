@@ -175,11 +175,16 @@ async def test_metrics_that_stay_open_tell_of_plugins_that_were_added(tmp_path: 
         config.write_text(
             allowing(MODEL).replace("[plugins.config]", 'mode = "shadow"\n[plugins.config]')
         )
-        await reloaded(running)
+        fresh = await reloaded(running)
         assert await plugins(running) == {
             ("models", "authorize", "shadow"),
             ("metrics", "observer", "enforce"),
         }
+        _, text = await admin(running, "/metrics")
+        told = re.findall(
+            r'^tidegate_config_info\{(?=.*worker="observatory").*config="(\w+)"', text, re.MULTILINE
+        )
+        assert told == [fresh]
 
 
 async def plugins(running: Process) -> set[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from tidegate.openai.encoding import encoded
 from tidegate.openai.refusing import Json
+from tidegate.wire.counts import count
 
 _REASONS = {
     "end_turn": "stop",
@@ -53,10 +54,10 @@ def usage(found: Any) -> Json | None:
     """Return Messages' usage as OpenAI counts: cached tokens are a part of the prompt."""
     if type(found) is not dict:
         return None
-    read, written = _count(found, "cache_read_input_tokens"), _count(found, "cache_creation_input_tokens")  # fmt: skip
-    prompt, output = _count(found, "input_tokens") + read + written, _count(found, "output_tokens")
+    read, written = count(found, "cache_read_input_tokens"), count(found, "cache_creation_input_tokens")  # fmt: skip
+    prompt, output = count(found, "input_tokens") + read + written, count(found, "output_tokens")
     details = found.get("output_tokens_details")
-    thought = _count(details, "thinking_tokens") if type(details) is dict else 0
+    thought = count(details, "thinking_tokens") if type(details) is dict else 0
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
@@ -78,8 +79,3 @@ def _says(block: Json, kind: str, key: str) -> bool:
 
 def _list(value: Any) -> list[Any]:
     return value if type(value) is list else []
-
-
-def _count(holder: Json, key: str) -> int:
-    value = holder.get(key)
-    return value if type(value) is int and value > 0 else 0

@@ -31,6 +31,7 @@ from tidegate.record import (
 )
 from tidegate.wire.answer import limits_of
 from tidegate.wire.capture import Capture
+from tidegate.wire.counts import counts
 from tidegate.wire.meter import Reading
 from tidegate.wire.routes import Kind, Route
 
@@ -228,8 +229,8 @@ def usage_of(raw: dict[str, Any]) -> Usage:
     sum is larger than the split, which only the first event carries, the rest goes to the
     longer lifetime if that is the only one seen, and to the shorter one otherwise.
     """
-    plain, read, write, output = _numbers(raw, *_COUNTS)
-    short, long = _numbers(raw.get("cache_creation"), *_LIFETIMES)
+    plain, read, write, output = counts(raw, *_COUNTS)
+    short, long = counts(raw.get("cache_creation"), *_LIFETIMES)
     if "cache_creation_input_tokens" in raw:
         rest = write - short - long
         if rest < 0:
@@ -238,8 +239,8 @@ def usage_of(raw: dict[str, Any]) -> Usage:
             long += rest
         else:
             short += rest
-    searches, fetches = _numbers(raw.get("server_tool_use"), *_TOOLS)
-    (thinking,) = _numbers(raw.get("output_tokens_details"), "thinking_tokens")
+    searches, fetches = counts(raw.get("server_tool_use"), *_TOOLS)
+    (thinking,) = counts(raw.get("output_tokens_details"), "thinking_tokens")
     iterations = raw.get("iterations")
     return Usage(
         input=plain,
@@ -267,13 +268,6 @@ _COUNTS = (
 )
 _LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _TOOLS = ("web_search_requests", "web_fetch_requests")
-
-
-def _numbers(raw: object, *names: str) -> Sequence[int]:
-    """Return the numbers of those names; 0 for what is not there, or is none."""
-    if not isinstance(raw, dict):
-        return (0,) * len(names)
-    return [v if type(v) is int and v > 0 else 0 for v in map(raw.get, names)]
 
 
 def _word(raw: dict[str, Any], key: str) -> str | None:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from tidegate.wire import sse
+from tidegate.wire.counts import count
 from tidegate.wire.meter import MAX_JSON_BYTES, Meter, Reading, counted, fitting
 
 _STOP_REASONS = {
@@ -133,13 +134,13 @@ def usage_of(found: Any) -> dict[str, Any] | None:
     prompt = found.get("prompt_tokens_details")
     output = found.get("completion_tokens_details")
     prompt, output = prompt if type(prompt) is dict else {}, output if type(output) is dict else {}
-    read, written = _count(prompt, "cached_tokens"), _count(prompt, "cache_write_tokens")
+    read, written = count(prompt, "cached_tokens"), count(prompt, "cache_write_tokens")
     return {
-        "input_tokens": max(0, _count(found, "prompt_tokens") - read - written),
+        "input_tokens": max(0, count(found, "prompt_tokens") - read - written),
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
-        "output_tokens": _count(found, "completion_tokens"),
-        "output_tokens_details": {"thinking_tokens": _count(output, "reasoning_tokens")},
+        "output_tokens": count(found, "completion_tokens"),
+        "output_tokens_details": {"thinking_tokens": count(output, "reasoning_tokens")},
     }
 
 
@@ -203,11 +204,6 @@ def _input(text: str) -> Any:
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if type(item) is dict] if type(value) is list else []
-
-
-def _count(holder: dict[str, Any], key: str) -> int:
-    value = holder.get(key)
-    return value if type(value) is int and value > 0 else 0
 
 
 def _text(value: Any) -> str | None:

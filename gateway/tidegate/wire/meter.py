@@ -13,6 +13,7 @@ import msgspec
 
 from tidegate.wire import sse
 from tidegate.wire.coding import INFLATABLE, PLAIN, Inflater, coding_of
+from tidegate.wire.counts import counts
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Of an unstreamed answer. 128k tokens of output are below 1 MB; fetched documents are larger."""
@@ -86,11 +87,7 @@ _COUNTED = (
 
 def counted(usage: dict[str, Any] | None) -> bool:
     """Whether a usage object counts anything: some providers send one that is all zeros."""
-    return usage is not None and any(_is_count(usage.get(key)) for key in _COUNTED)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
+    return usage is not None and any(counts(usage, *_COUNTED))
 
 
 class _Error(msgspec.Struct, frozen=True):

@@ -153,7 +153,7 @@ def _progress(current: State) -> Iterator[Metric]:
 
 
 def _configs(host: Host, workers: dict[str, str]) -> Metric:
-    observatory = dict(host.info).get("config")
+    observatory = host.digest() or dict(host.info).get("config")
     used = {"observatory": observatory} if observatory is not None else {}
     return gauge(
         "tidegate_config_info",

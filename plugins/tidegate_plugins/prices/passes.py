@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from tidegate.record import ExchangeRecord, Usage
+from tidegate.wire.counts import count
 
 CLASSES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 """Of tokens; `Tokens` has them in this order."""
@@ -69,16 +70,11 @@ def _iterations(record: ExchangeRecord, usage: Usage) -> Iterator[Pass]:
 
 
 def _tokens(raw: dict[str, Any]) -> Tokens:
-    write = _number(raw, "cache_creation_input_tokens")
+    write = count(raw, "cache_creation_input_tokens")
     split = raw.get("cache_creation")
     split = split if isinstance(split, dict) else {}
-    long = _number(split, "ephemeral_1h_input_tokens")
+    long = count(split, "ephemeral_1h_input_tokens")
     # Without a split, or beyond it, writes are taken to be the shorter ones.
-    short = max(_number(split, "ephemeral_5m_input_tokens"), write - long)
-    sums = [_number(raw, f"{name}_tokens") for name in ("input", "output", "cache_read_input")]
+    short = max(count(split, "ephemeral_5m_input_tokens"), write - long)
+    sums = [count(raw, f"{name}_tokens") for name in ("input", "output", "cache_read_input")]
     return (sums[0], sums[1], sums[2], short, long)
-
-
-def _number(raw: dict[str, Any], key: str) -> int:
-    value = raw.get(key)
-    return value if type(value) is int and value > 0 else 0
