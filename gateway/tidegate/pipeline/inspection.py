@@ -79,16 +79,12 @@ async def _ask(link: Link, course: Course, answer: Transcript) -> list[DecisionR
         log.error("policy %s: %s (%s)", link.name, place_of(error), course.exchange.id)  # noqa: TRY400
         return [*missed, _missed(link, "failed")]
     us = (time.perf_counter_ns() - began) // 1000
-    return [DecisionRecord(link.name, "", "inspect", _mode(link), us=us), *found, *missed]
+    return [DecisionRecord(link.name, "", "inspect", link.mode, us=us), *found, *missed]
 
 
 def _noted(link: Link, note: Note) -> DecisionRecord:
-    return DecisionRecord(link.name, note.rule, note.verdict, _mode(link), note.pointer)
+    return DecisionRecord(link.name, note.rule, note.verdict, link.mode, note.pointer)
 
 
 def _missed(link: Link, reason: str) -> DecisionRecord:
-    return DecisionRecord(link.name, reason, NOT_EVALUATED, _mode(link))
-
-
-def _mode(link: Link) -> str:
-    return "shadow" if link.shadow else "enforce"
+    return DecisionRecord(link.name, reason, NOT_EVALUATED, link.mode)

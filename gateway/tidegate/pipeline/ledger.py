@@ -24,6 +24,11 @@ from tidegate.wire.transcript import read
 
 log = logging.getLogger(__name__)
 
+TOGETHER = 8
+TOGETHER_S = 0.02
+"""Answers are looked at a few at a time, one right after the other: the search's tables and the
+interpreter's code push each other out of the processor's caches, and so they do it once."""
+
 INSPECTING_S = 5.0
 """How long a worker that stops waits for answers to be inspected."""
 
@@ -38,6 +43,9 @@ class Ledger:
         self._clock = clock
         self._settling: set[asyncio.Task[None]] = set()
         self._inspecting: set[asyncio.Task[None]] = set()
+        self._over: list[tuple[Course, Capture, Generation]] = []
+        """Answers that are to be looked at, with their leases."""
+        self._timer: asyncio.TimerHandle | None = None
         self._room = Room()
 
     async def intend(self, course: Course, request_out: int, *, must: bool) -> None:
@@ -77,7 +85,7 @@ class Ledger:
         record = self.record(course)
         if course.capture is not None and course.at.upstream_head:
             generation.lease()
-            _spawn(self._look_back(course, course.capture, generation), self._inspecting)
+            self._look_back_soon(course, course.capture, generation)
         if course.admission is None or not course.admission.holds:
             generation.release()
             return
@@ -104,6 +112,7 @@ class Ledger:
 
         Inspections that take longer than `INSPECTING_S` are recorded as not evaluated.
         """
+        self._look_back_now()
         if self._inspecting:
             _, late = await asyncio.wait(self._inspecting, timeout=INSPECTING_S)
             for task in late:
@@ -113,6 +122,22 @@ class Ledger:
         if self._content is not None:
             self._content.close()
             self._content = None
+
+    def _look_back_soon(self, course: Course, capture: Capture, generation: Generation) -> None:
+        self._over.append((course, capture, generation))
+        if len(self._over) >= TOGETHER:
+            self._look_back_now()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(TOGETHER_S, self._look_back_now)
+
+    def _look_back_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        over, self._over = self._over, []
+        for each in over:
+            _spawn(self._look_back(*each), self._inspecting)
 
     async def _look_back(self, course: Course, capture: Capture, generation: Generation) -> None:
         """Inspect what was answered, and keep what is to be kept."""
