@@ -1,4 +1,4 @@
-"""Appends records to this process's own segments: one write a record.
+"""Appends records to this process's own segments: one write for a record, or for some at a time.
 
 A record that `append` has taken survives the death of the process, as the kernel has it;
 with `fsync` it survives a power cut once `committed` has returned. Each writer has its
@@ -16,6 +16,7 @@ from pathlib import Path
 from tidegate.clock import Clock
 from tidegate.errors import JournalError
 from tidegate.journal.chain import NONE, OVERHEAD, extend
+from tidegate.journal.commit import GroupCommit
 from tidegate.record import ExchangeRecord, Intent, Record, SegmentStart, WriterEnd, encode
 
 log = logging.getLogger(__name__)
@@ -62,9 +63,10 @@ class Writer:
         self._chain = NONE
         self._failing = False
         self._open: dict[str, Intent] = {}
+        self._soon: list[Record] = []
         self._pending: deque[Record] = deque()
         self._lost = 0
-        self._commit = _GroupCommit(self) if fsync else None
+        self._commit = GroupCommit(lambda: self._fd) if fsync else None
         self._begin()
 
     @property
@@ -107,6 +109,15 @@ class Writer:
         except JournalError:
             self._keep(record)
 
+    def append_soon(self, record: Record) -> None:
+        """Write one record at the end of this turn of the event loop, in one write with others.
+
+        For what is over and need not be on disk before something else happens.
+        """
+        if not self._soon:
+            asyncio.get_running_loop().call_soon(self._flush_soon)
+        self._soon.append(record)
+
     def retry(self) -> None:
         """Write what is pending, if it can be written now.
 
@@ -126,6 +137,7 @@ class Writer:
 
     def close(self) -> None:
         """Write the closing record; nothing may be appended afterwards."""
+        self._flush_soon()
         end = WriterEnd(at=self._clock.now(), writer=self.name, by="writer")
         # An unwritten end costs the next start one read of this segment, no more.
         with contextlib.suppress(JournalError):
@@ -166,19 +178,36 @@ class Writer:
             self._put(self._pending[0])
             self._pending.popleft()
 
-    def _put(self, record: Record) -> None:
-        plain = encode(record)
+    def _flush_soon(self) -> None:
+        records, self._soon = self._soon, []
+        if not records:
+            return
+        try:
+            self._flush_pending()
+            self._put(*records)
+        except JournalError:
+            for record in records:
+                self._keep(record)
+
+    def _put(self, *records: Record) -> None:
+        """Write records in one write: all of them or none."""
+        plain = [encode(record) for record in records]
+        size = sum(map(len, plain)) + OVERHEAD * len(plain)
         self._failing = True
-        if self._fd < 0 or self._size + len(plain) + OVERHEAD > self._max_segment_bytes:
+        if self._fd < 0 or self._size + size > self._max_segment_bytes:
             self._rotate()
-        line, chain = extend(self._chain, plain)
-        self._write(line)
+        lines, chain = [], self._chain
+        for each in plain:
+            line, chain = extend(chain, each)
+            lines.append(line)
+        self._write(b"".join(lines))
         self._chain = chain
         self._failing = False
-        if type(record) is Intent:
-            self._open[record.id] = record
-        elif type(record) is ExchangeRecord:
-            self._open.pop(record.id, None)
+        for record in records:
+            if type(record) is Intent:
+                self._open[record.id] = record
+            elif type(record) is ExchangeRecord:
+                self._open.pop(record.id, None)
 
     def _write(self, line: bytes) -> None:
         try:
@@ -254,45 +283,3 @@ def sync_directory(directory: Path) -> None:
         log.error("%s: fsync: %s", directory, error.strerror)  # noqa: TRY400
     finally:
         os.close(fd)
-
-
-class _GroupCommit:
-    """Shares one fsync among all that wait for it."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._waiting: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._waiting.append(future)
-        if self._task is None:
-            self._task = loop.create_task(self._run(), name="journal commit")
-        await future
-
-    async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                fd = os.dup(self._writer.fd)  # the segment may be closed meanwhile
-                try:
-                    await asyncio.to_thread(os.fsync, fd)
-                finally:
-                    os.close(fd)
-            except OSError as error:
-                _settle(batch, JournalError(f"fsync: {error.strerror}"))
-            else:
-                _settle(batch, None)
-        self._task = None
-
-
-def _settle(batch: list[asyncio.Future[None]], error: JournalError | None) -> None:
-    for future in batch:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)

@@ -73,7 +73,10 @@ class Ledger:
         """Write the exchange down, unless that is done; return its record."""
         if course.record is None:
             course.record = record_of(course)
-            self._writer.append_or_keep(course.record)
+            if course.dispatched:  # its intent is written
+                self._writer.append_soon(course.record)
+            else:
+                self._writer.append_or_keep(course.record)
         return course.record
 
     def conclude(self, course: Course, generation: Generation) -> None:
@@ -144,7 +147,7 @@ class Ledger:
         try:
             if generation.inspectors:
                 found = await inspect(generation.inspectors, course, capture)
-                self._writer.append_or_keep(replace(found, at=self._clock.now()))
+                self._writer.append_soon(replace(found, at=self._clock.now()))
             if generation.redactors:
                 await self._keep_content(course, capture, generation)
         finally:
