@@ -122,6 +122,9 @@ _EVENT = re.compile(
 )
 
 
+_TEXTS = frozenset({"text", "thinking", "partial_json"})
+
+
 def _written_plainly(payload: bytes) -> tuple[Events, Texts] | None:
     """Return what a stream brings that is written as the API does, decoded in one go.
 
@@ -147,7 +150,14 @@ def _written_plainly(payload: bytes) -> tuple[Events, Texts] | None:
         return None
     if any(type(part) is not str for parts in texts.values() for part in parts):
         return None
+    if written and any(map(_brings_text, values)):
+        return None  # some are written otherwise, and belong between the others
     return list(zip((name.decode() for name in names), values, strict=True)), texts
+
+
+def _brings_text(event: dict[str, Any]) -> bool:
+    delta = event.get("delta")
+    return type(delta) is dict and not _TEXTS.isdisjoint(delta)
 
 
 def _all(written: list[bytes]) -> list[Any]:
