@@ -108,8 +108,8 @@ static double dur = 5, warm = 1, rate, ramp = 2000;
 static char *req;
 static size_t req_len, req_head_len;
 static struct sockaddr_in addr;
-static uint64_t n_ok, n_err, n_non200, n_bytes, n_events, n_streams, n_deltas, n_incomplete,
-    n_started, n_done, n_left, n_sent, n_first;
+static uint64_t n_ok, n_err, n_non200, n_bytes, n_events, n_all_events, n_streams, n_deltas,
+    n_incomplete, n_started, n_done, n_left, n_sent, n_first;
 static int last_status;
 static int64_t t_start, t_meas, t_end;
 static int open_now, max_open;
@@ -294,6 +294,7 @@ static void feed(conn *c, const char *p, size_t n, int64_t t) {
     if (c->line_len > 20 && c->line[0] == 'd' && !memcmp(c->line, "data:", 5)) {
       int in = t >= t_meas && t <= t_end;
       if (in) n_events++;
+      n_all_events++;
       c->events++;
       char *q = strstr(c->line, "\"t=");
       if (q) {
@@ -685,8 +686,8 @@ int main(int argc, char **argv) {
          n_started, n_done, n_left, n_sent);
   if (mode_stream)
     printf(",\"streams\":%lu,\"incomplete\":%lu,\"events\":%lu,\"events_s\":%.0f,\"deltas\":%lu,"
-           "\"max_open\":%d",
-           n_streams, n_incomplete, n_events, n_events / el, n_deltas, max_open);
+           "\"max_open\":%d,\"all_events\":%lu",
+           n_streams, n_incomplete, n_events, n_events / el, n_deltas, max_open, n_all_events);
   hprint("lat", &h_lat);
   hprint("ttfb", &h_ttfb);
   if (mode_stream) hprint("event", &h_ev);

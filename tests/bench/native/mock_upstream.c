@@ -9,6 +9,7 @@
  *                              message_stop
  *   GET  /_mock/stats          counters as JSON
  *   GET  /_mock/set?events=N&delay_us=D&ttft_us=T&use_max_tokens=0|1
+ *   GET  /_mock/abandon        closes the connections of all streams that are open
  *
  * N (deltas per stream) is max_tokens of the request body (so that it survives any proxy), or
  * the configured number with -M.  delay_us is the time between two deltas: 0 sends as fast as
@@ -368,6 +369,10 @@ static int admin(conn *c) {
     cfg_ttft_us = qnum(c->in, "ttft_us=", cfg_ttft_us);
     cfg_use_max_tokens = qnum(c->in, "use_max_tokens=", cfg_use_max_tokens);
   }
+  if (strstr(c->in, "/_mock/abandon"))
+    for (int fd = 0; fd < MAXFD; fd++)
+      if (conns[fd] && conns[fd] != c && conns[fd]->is_stream && conns[fd]->state != ST_READ)
+        close_conn(conns[fd]);
   n = snprintf(
       body, sizeof body,
       "{\"requests\":%lu,\"streams\":%lu,\"streams_open\":%lu,\"streams_done\":%lu,\"aborted\":%lu,"

@@ -41,22 +41,24 @@ UNITS = {
 LATENCIES = tuple(name.removeprefix("added_") for name in UNITS if name.startswith("added_"))
 
 
-def figures(case: Case, found: dict[str, Any], cpu: Cpu, done: dict[str, int]) -> Figures:
-    """Read the figures off what the load generator says; `done` is what the upstream counted.
+def figures(case: Case, found: dict[str, Any], cpu: Cpu, requests: int) -> Figures:
+    """Read the figures off what the load generator says; `requests` is what the upstream counted.
 
-    CPU is that of the whole run, warm-up and what was put off included, over all the work.
+    CPU is that of the whole run, warm-up and what was put off included, over all the work: the
+    requests that arrived, or the events that came back. Of streams that nobody reads any more, a
+    gateway may leave some open, whose events would be no work of its own.
     """
     if case.mode == "unary":
         return {
             "per_second": found["rps"],
-            **_cpu(cpu, done["requests"]),
+            **_cpu(cpu, requests),
             **_latency("", found["lat_us"], "p50", "p99", "mean"),
         }
     if case.mode == "mixed":
         return {
             "per_second": found["rps"],
             "mb_per_s": found["sent"] / (case.seconds + case.warm_s) / 1e6,
-            **_cpu(cpu, done["requests"]),
+            **_cpu(cpu, requests),
             **_latency("", found["unary_us"], "p50", "p99"),
             **_latency("first_", found["ttfb_us"], "p50", "p99"),
             **_latency("event_", found["event_us"], "p50", "p99", "max"),
@@ -65,7 +67,7 @@ def figures(case: Case, found: dict[str, Any], cpu: Cpu, done: dict[str, int]) -
         return _latency("first_", found["ttfb_us"], "p50", "p99")
     return {
         "events_per_second": found["events_s"],
-        **_cpu(cpu, done["events"]),
+        **_cpu(cpu, found["all_events"]),
         **_latency("event_", found["event_us"], "p50", "p99", "max"),
     }
 

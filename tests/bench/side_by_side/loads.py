@@ -40,6 +40,10 @@ class Upstream:
         query = "&".join(f"{name}={value}" for name, value in settings.items())
         ask(self.port, "GET", f"/_mock/set?{query}", b"")
 
+    def abandon(self) -> None:
+        """End all streams: those that a gateway has left open are none of the next one's business."""
+        ask(self.port, "GET", "/_mock/abandon", b"")
+
     def stats(self) -> dict[str, Any]:
         """Return what it has counted."""
         answer: dict[str, Any] = json.loads(ask(self.port, "GET", "/_mock/stats", b"")[1])

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+SCHEDULED = 2
+"""Makes a process's id its CPU clock, in nanoseconds: as clock_getcpuclockid(3) does."""
 END_S = 15.0
 QUIET_SHARE = 0.1
 QUIET_WINDOW_S = 0.1
@@ -131,8 +133,11 @@ def _tasks(pid: int) -> list[Path]:
 
 
 def _cpu_s(pid: int) -> float:
-    spent = (_bytes(task / "schedstat").split() for task in _tasks(pid))
-    return sum(int(fields[0]) for fields in spent if fields) / 1e9
+    """Return what all threads of a process have used, those too that have ended."""
+    try:
+        return time.clock_gettime(~pid << 3 | SCHEDULED)
+    except OSError:  # it has ended
+        return 0.0
 
 
 def resident_kb(pid: int) -> int:

@@ -122,6 +122,7 @@ class Stage:
             Failed: what was measured is worth nothing.
         """
         process = running.process
+        self.upstream.abandon()
         process.settle()
         self.upstream.set(delay_us=case.pause_us)
         before, counted = process.cpu(), self.upstream.stats()
@@ -129,8 +130,7 @@ class Stage:
         _check(case, found)
         process.settle()
         cpu, now = process.cpu().since(before), self.upstream.stats()
-        done = {name: now[name] - counted[name] for name in ("requests", "events")}
-        return figures(case, found, cpu, done)
+        return figures(case, found, cpu, now["requests"] - counted["requests"])
 
     def _measure_neighbour(self, running: Running, case: Case) -> Figures:
         """No CPU here: whose it is could not be told apart."""
