@@ -29,7 +29,6 @@ _FINISH = {
     "max_tokens": "length",
     "tool_use": "tool_call",
 }
-_EMPTY: tuple[Value, ...] = ("", ())
 _UNFAILED = frozenset({"complete", "answered", "refused", "client_gone"})
 
 
@@ -152,12 +151,17 @@ def request_attributes(record: ExchangeRecord) -> Attributes:
 
 def decision_attributes(decision: DecisionRecord) -> Attributes:
     """Return the attributes of the event that a decision is."""
+    said = _said(decision.plugin, decision.rule, decision.verdict, decision.mode)
+    return {**said, semconv.DURATION: decision.us} if decision.us else dict(said)
+
+
+@lru_cache(512)
+def _said(plugin: str, rule: str, verdict: str, mode: str) -> Attributes:
     return _present(
-        (semconv.PLUGIN, decision.plugin),
-        (semconv.RULE, decision.rule),
-        (semconv.VERDICT, decision.verdict),
-        (semconv.MODE, decision.mode),
-        (semconv.DURATION, decision.us or None),
+        (semconv.PLUGIN, plugin),
+        (semconv.RULE, rule),
+        (semconv.VERDICT, verdict),
+        (semconv.MODE, mode),
     )
 
 
@@ -226,7 +230,11 @@ def path_of(record: ExchangeRecord) -> str | None:
 
 
 def _present(*pairs: tuple[str, Value | None]) -> Attributes:
-    return {name: value for name, value in pairs if value is not None and value not in _EMPTY}
+    return {
+        name: value
+        for name, value in pairs
+        if value is not None and value != "" and value != ()  # noqa: PLR1714 - twice as fast
+    }
 
 
 def _first_chunk_s(record: ExchangeRecord) -> float | None:

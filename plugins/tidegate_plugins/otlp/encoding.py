@@ -98,7 +98,7 @@ def _dropped(number: int, count: int) -> tuple[bytes, ...]:
 def _attributes(number: int, said: Attributes) -> Iterator[bytes]:
     """Yield each as a field `number` of what it belongs to."""
     for name, value in (said or {}).items():
-        if isinstance(value, str):
+        if type(value) is str:
             short = len(value) <= MAX_REMEMBERED_CHARS
             yield _text(number, name, value) if short else _text_pair(number, name, value)
         elif isinstance(value, bool):
@@ -143,7 +143,12 @@ def _pair(number: int, name: str, value: bytes) -> bytes:
 
 
 def _field(number: int, inside: bytes) -> bytes:
-    return _tag(number, _BYTES) + _varint(len(inside)) + inside
+    return _lead(number, len(inside)) + inside
+
+
+@lru_cache(REMEMBERED)
+def _lead(number: int, length: int) -> bytes:
+    return _tag(number, _BYTES) + _varint(length)
 
 
 def _text_field(number: int, text: str) -> bytes:
@@ -154,7 +159,6 @@ def _number_field(number: int, value: int) -> bytes:
     return _tag(number, 0) + _varint(value & _LOW_64)
 
 
-@lru_cache
 def _tag(number: int, wire_type: int) -> bytes:
     return _varint(number << 3 | wire_type)
 
@@ -168,8 +172,7 @@ def _varint(value: int) -> bytes:
     return bytes(found)
 
 
-_TRACE = _tag(1, _BYTES) + _varint(16)
-_ID, _PARENT = (_tag(number, _BYTES) + _varint(8) for number in (2, 4))
+_TRACE, _ID, _PARENT = _lead(1, 16), _lead(2, 8), _lead(4, 8)
 _START, _END, _FLAGS = _tag(7, _FIXED64), _tag(8, _FIXED64), _tag(16, _FIXED32)
 _AT, _DOUBLE = _tag(1, _FIXED64), _tag(4, _FIXED64)
 _STATUS_UNSET = _field(15, b"")

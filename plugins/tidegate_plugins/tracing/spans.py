@@ -185,7 +185,9 @@ class SpanBuilder:
             )
             for found in decided
         ]
-        return BoundedList.from_seq(self._limits.max_events, events)
+        most = self._limits.max_events
+        within = most is None or len(events) <= most
+        return events if within else BoundedList.from_seq(most, events)
 
     def _bounded(self, found: Attributes) -> types.Attributes:
         if self._bounds_hold:
@@ -202,10 +204,12 @@ def _decided(record: ExchangeRecord) -> list[_Decided]:
     left = sum(decision.us for decision in record.decisions)
     done = (record.timing_ms.admit or 0.0) * 1000
     found = []
+    start = at(record, max(0.0, done - left) / 1000)
     for decision in record.decisions:
-        start = at(record, max(0.0, done - left) / 1000)
         left -= decision.us
-        found.append(_Decided(decision, start, at(record, max(0.0, done - left) / 1000)))
+        end = at(record, max(0.0, done - left) / 1000)
+        found.append(_Decided(decision, start, end))
+        start = end
     return found
 
 
@@ -215,5 +219,8 @@ def _upstream_times(record: ExchangeRecord) -> tuple[int, int]:
     return at(record, start), at(record, max(start, timing.last_byte or timing.total))
 
 
+_UNSET = Status(StatusCode.UNSET)
+
+
 def _status(error: str, description: str | None) -> Status:
-    return Status(StatusCode.ERROR, description) if error else Status(StatusCode.UNSET)
+    return Status(StatusCode.ERROR, description) if error else _UNSET
