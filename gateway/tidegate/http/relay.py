@@ -1,8 +1,9 @@
 """The relay: an answer, from the upstream's socket straight to the client's.
 
 Each piece is written to the client as it arrives, before anything else looks at it. The
-meter reads a copy afterwards, and where answers are inspected a capture keeps one. Nothing
-is queued here: what the client does not take in time makes the upstream wait.
+meter reads a copy afterwards, a few events at a time, and where answers are inspected a
+capture keeps one. Nothing is queued here: what the client does not take in time makes the
+upstream wait.
 """
 
 import asyncio
@@ -14,11 +15,16 @@ from tidegate.wire.answer import Answer
 from tidegate.wire.framing import LAST_CHUNK, Framing, Length, UntilClose, chunk
 from tidegate.wire.meter import Meter, SilentMeter, meter_for
 
+MOST_UNREAD = 16
+"""Pieces of a stream that are looked at together: they take memory until then."""
+LARGE_BYTES = 2048
+"""More than events of a few tokens: looked at by itself."""
+
 
 class Relay:
     """Receives one answer and passes it on."""
 
-    __slots__ = ("_again", "_at", "_capture", "_client", "_connection", "_course", "_digests", "_done", "_first", "_framing", "_has_token", "_http10", "_idle_s", "_last_ns", "_longest_gap", "_meter", "_own", "_passed", "_paused", "_rewrites", "_usage", "_wait_s", "keep_alive")  # fmt: skip
+    __slots__ = ("_again", "_at", "_capture", "_client", "_connection", "_course", "_digests", "_done", "_first", "_framing", "_has_token", "_http10", "_idle_s", "_last_ns", "_longest_gap", "_meter", "_own", "_passed", "_paused", "_rewrites", "_unread", "_usage", "_wait_s", "keep_alive")  # fmt: skip
 
     def __init__(
         self,
@@ -50,6 +56,7 @@ class Relay:
         self._paused = False
         self._rewrites = False  # for that, or for a client that knows no chunks
         self._last_ns = 0
+        self._unread: list[bytes] = []  # payload that has been passed on
         self._passed = 0  # bytes of payload
         self._has_token = False
         self._longest_gap = 0
@@ -83,6 +90,8 @@ class Relay:
 
     def _conclude(self) -> None:
         """Tell the course what was counted here: it is out of reach while events pass."""
+        if self._unread:
+            self._read()
         course = self._course
         course.reading = self._meter.finish()
         course.response += self._passed
@@ -117,21 +126,31 @@ class Relay:
             raw = b"".join([chunk(p) for p in payload] if self._again else payload)
         before = self._last_ns
         self._write(raw)
-        meter = self._meter
-        for piece in payload:
-            self._passed += len(piece)
-            meter.feed(piece)
-            if self._capture is not None:
-                self._capture.feed(piece)
-            if self._digests is not None:
-                self._digests.response.update(piece)
+        unread = self._unread
+        unread += payload
+        if not self._has_token:
+            self._read()
+            return
         gap = self._last_ns - before
         if gap > self._longest_gap:  # noqa: PLR1730 - max() takes three times as long
             self._longest_gap = gap
-        if not self._has_token and meter.first_token:
+        if len(unread) >= MOST_UNREAD or len(raw) > LARGE_BYTES:
+            self._read()
+
+    def _read(self) -> None:
+        """Look at what has been passed on: once for many events, whose objects are then at hand."""
+        unread = self._unread
+        piece = b"".join(unread) if len(unread) != 1 else unread[0]
+        unread.clear()
+        self._passed += len(piece)
+        self._meter.feed(piece)
+        if self._capture is not None:
+            self._capture.feed(piece)
+        if self._digests is not None:
+            self._digests.response.update(piece)
+        if not self._has_token and self._meter.first_token:
             self._has_token = True
             self._at.first_token = self._last_ns
-            self._longest_gap = 0
 
     def ended(self) -> None:
         if self._first is not None:

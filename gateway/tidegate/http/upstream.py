@@ -126,8 +126,15 @@ class Connection(asyncio.Protocol):
             if framing is None:
                 data = self._read_head(data, receiver)
                 framing = self._framing
-            if framing is not None:
-                self._read_body(framing, data, receiver)
+                if framing is None:
+                    return
+            rest = len(data)
+            if rest and not framing.done:
+                payload, taken = framing.feed(data)
+                rest -= taken
+                receiver.data(data[:taken] if rest else data, payload)
+            if framing.done and self._receiver is receiver:
+                self._finish(receiver, clean=not rest)
         except (FramingError, HeadError) as error:
             self._fail(UpstreamError(f"the answer is malformed: {error}", "upstream_cut"))
 
@@ -168,15 +175,6 @@ class Connection(asyncio.Protocol):
         self._framing = framing
         receiver.head(answer, framing, more=bool(data))
         return data
-
-    def _read_body(self, framing: Framing, data: bytes, receiver: Receiver) -> None:
-        rest = len(data)
-        if rest and not framing.done:
-            payload, taken = framing.feed(data)
-            rest -= taken
-            receiver.data(data[:taken] if rest else data, payload)
-        if framing.done and self._receiver is receiver:
-            self._finish(receiver, clean=not rest)
 
     def _finish(self, receiver: Receiver, *, clean: bool) -> None:
         self._receiver = self._framing = None
