@@ -31,12 +31,15 @@ class ClientConnection(RequestHandler):
     def attach(self, relay: "Relay | None", *, lasting: bool = False) -> None:
         """Tell `relay` from now on when the client is slow; it may be so already.
 
-        An answer that is `lasting` goes without the timer for idle connections: it does
-        nothing while there is a request, and takes 600 bytes. aiohttp sets a new one after it.
+        While an answer is `lasting`, what can be made again takes no memory: the head's lines
+        as they have left, and aiohttp's timer for idle connections, which it sets after each
+        answer and which does nothing while there is a request. A kilobyte for each stream.
         """
         self._relay = relay
         if lasting:
             self.keep_alive(True)
+            if self.head is not None:
+                self.head.sent = None
         if relay is not None and self._slow:
             relay.pause()
 

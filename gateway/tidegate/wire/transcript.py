@@ -113,7 +113,6 @@ Events = list[tuple[object, dict[str, Any]]]
 Texts = dict[tuple[bytes, bytes], list[str]]
 """Deltas that only bring text, by block and field."""
 
-_DELTA = b"content_block_delta"
 _EVENT = re.compile(
     rb'event: (?:content_block_delta\ndata: \{"type":"content_block_delta","index":(0|[1-9][0-9]{0,8}),'
     rb'"delta":\{"type":"[a-z_]+","(text|thinking|partial_json)":("[^\r\n]*")\}\}'
@@ -142,12 +141,6 @@ def _written_plainly(payload: bytes) -> tuple[Events, Texts] | None:
         else:
             names.append(name)
             objects.append(data)
-    fields = [b'"%b"' % field for _, field in written]
-    if any(
-        name == _DELTA and any(map(data.count, fields))
-        for name, data in zip(names, objects, strict=True)
-    ):
-        return None  # of one string, written in two ways: their order would be lost
     try:
         values = _all(objects)
         texts = {place: _all(parts) for place, parts in written.items()}
