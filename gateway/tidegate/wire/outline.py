@@ -282,17 +282,17 @@ _known: Memo[_Said] = Memo(KNOWN)
 
 def _messages(messages: list[Any], pieces: Sequence[Piece], at: int) -> list[Json]:
     """Return messages that stand for whatever is more than a conversation."""
-    said = _Said()
+    said, new = _Said(), _Said()
     said.look(messages[:at])
     for piece in pieces:
         known = _known.get(piece.name)
         if known is None:
-            known = _Said()
-            known.look(piece.read())
-            known = known or _NOTHING
+            new.look(piece.read())
+            known = new or _NOTHING
             _known.put(piece.name, known)
         if known is not _NOTHING:
             said.take(known)
+            new = _Said()
     said.look(messages[at:])
     return said.together()
 

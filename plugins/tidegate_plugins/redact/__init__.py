@@ -55,7 +55,7 @@ class Redact:
             return ADMIT
         deadline = self._deadline()
         try:
-            if len(request.body.raw) <= self.config.inline_bytes:
+            if self.scanner.unknown_bytes(request.body) <= self.config.inline_bytes:
                 return self.evaluate(request, deadline, exchange.client.session)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(

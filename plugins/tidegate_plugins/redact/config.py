@@ -64,7 +64,7 @@ class RedactConfig(PluginConfig, frozen=True):
     window_timeout_ms: Count = 500
     """For one window of 64 KiB."""
     inline_bytes: Annotated[int, msgspec.Meta(ge=0)] = 65_536
-    """Larger bodies are searched in a thread."""
+    """Bodies with more than that to search are searched in a thread."""
     threads: Count = 2
     memo_entries: Annotated[int, msgspec.Meta(ge=0)] = 131_072
     """Strings whose result is remembered, and half as many pieces of conversations. 0: none."""

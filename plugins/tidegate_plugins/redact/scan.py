@@ -59,6 +59,12 @@ LEAVES_A_LOOK = 1024
 SEARCHED_A_LOOK = 32
 """And how many that may hold something."""
 
+PORTION = 1024
+"""Strings that are searched before what was found of their parts is remembered."""
+MOST_BY_STRING = 8
+"""New pieces up to which their strings are looked up, too: they may be known from answers, or from a
+last message that has only moved. Of a conversation that is all new, nothing is."""
+
 Found = tuple[tuple[int, tuple[Secret, ...]], ...]
 """The secrets of a part, by the number of the string among those worth a search."""
 
@@ -98,17 +104,36 @@ class Scanner:
         """
         return self._scanned(parts(body), deadline)
 
+    def unknown_bytes(self, body: Body) -> int:
+        """Return how much of a body is not known to be clean."""
+        clean = [len(piece.raw) for piece in body.pieces if self.parts.get(piece.name) == ()]
+        return len(body.raw) - sum(clean)
+
     def _scanned(self, parts: Iterable[Part], deadline: Deadline) -> list[Hit]:
         opened = self._opened(parts, deadline)
-        asked = [leaf for part in opened if part.found is None for leaf in part.leaves]
-        searched = iter(self._searched(asked, deadline))
+        new = sum([1 for part in opened if part.name and part.found is None])
         hits: list[Hit] = []
-        for name, leaves, known in opened:
-            new = _found(islice(searched, len(leaves))) if known is None else known
-            if name and known is None:
-                self.parts.put(name, new)
-            hits += [hit for at, secrets in new for hit in _hits(leaves[at], secrets)]
+        for some in _portions(opened):
+            hits += self._settled(some, deadline, by_string=new <= MOST_BY_STRING)
         return hits
+
+    def _settled(
+        self, opened: list[_Opened], deadline: Deadline, *, by_string: bool
+    ) -> Iterator[Hit]:
+        """Search the parts of which nothing is known, and remember what there is."""
+        asked = [
+            _asked(leaf, lasting=by_string or not part.name)
+            for part in opened
+            if part.found is None
+            for leaf in paced(part.leaves, deadline)
+        ]
+        searched = iter(self._searched(asked, deadline))
+        for name, leaves, known in opened:
+            found = _found(islice(searched, len(leaves))) if known is None else known
+            if name and known is None:
+                self.parts.put(name, found)
+            for at, secrets in found:
+                yield from _hits(leaves[at], secrets)
 
     def _opened(self, parts: Iterable[Part], deadline: Deadline) -> list[_Opened]:
         """Return the parts that are new, or are known to hold something."""
@@ -119,23 +144,24 @@ class Scanner:
                 opened.append(_Opened(part.name, _worth(part, deadline), found))
         return opened
 
-    def _searched(self, leaves: list[Leaf], deadline: Deadline) -> list[tuple[Secret, ...]]:
+    def _searched(self, asked: list[Asked], deadline: Deadline) -> list[tuple[Secret, ...]]:
         """Return the secrets of each string.
 
         The engine comes last and is not interrupted: its tables push all else out of the caches.
         """
-        asked = [_asked(leaf) for leaf in paced(leaves, deadline)]
-        known = [self.memo.get(one.name) if one.lasting else None for one in asked]
-        new = {one.name: one for one, found in zip(asked, known, strict=True) if found is None}
-        searched: dict[bytes, tuple[Secret, ...]] = {}
+        known = [self.memo.get(one.name) if one.name else None for one in asked]
+        new = [one for one, found in zip(asked, known, strict=True) if found is None]
+        secrets: dict[tuple[bytes, bytes], tuple[Secret, ...]] = {}
         look = looker(self.engine, deadline.left)
-        for one, suspect in sifted(paced(new.values(), deadline), look):
-            found = search(one.data, one.key, look, self.cover) if suspect else ()
-            searched[one.name] = found
-            if one.lasting:  # at once: should time run out, the next attempt goes on here
-                self.memo.put(one.name, found)
+        for one, suspect in sifted(paced(new, deadline), look):
+            if suspect and one.written not in secrets:
+                secrets[one.written] = search(*one.written, look, self.cover)
+            if one.name:  # at once: should time run out, the next attempt goes on here
+                self.memo.put(one.name, secrets[one.written] if suspect else ())
+        if not secrets:
+            return [found or () for found in known]
         return [
-            searched[one.name] if found is None else found
+            secrets.get(one.written, ()) if found is None else found
             for one, found in zip(asked, known, strict=True)
         ]
 
@@ -152,6 +178,19 @@ def paced(items: Iterable[T], deadline: Deadline) -> Iterator[T]:
         yield item
 
 
+def _portions(opened: list[_Opened]) -> Iterator[list[_Opened]]:
+    """Yield the parts, some at a time."""
+    some: list[_Opened] = []
+    size = 0
+    for part in opened:
+        some.append(part)
+        size += len(part.leaves)
+        if size >= PORTION:
+            yield some
+            some, size = [], 0
+    yield some
+
+
 def _found(searched: Iterable[tuple[Secret, ...]]) -> Found:
     return tuple((at, secrets) for at, secrets in enumerate(searched) if secrets)
 
@@ -160,14 +199,13 @@ SHORTEST_KNOWN = 256
 """Bytes. To search less is cheaper than to remember it."""
 
 
-def _asked(leaf: Leaf) -> Asked:
-    """Return a string as it is searched."""
+def _asked(leaf: Leaf, *, lasting: bool) -> Asked:
+    """Return a string as it is searched, and remembered if it is worth it."""
     data = leaf.text.encode("utf-8", "surrogatepass")
     key = context(leaf.key) if leaf.key and len(data) <= LONGEST_IN_CONTEXT else b""
-    name = b"%d:%b%b" % (len(key), key, data)
-    if len(data) < SHORTEST_KNOWN:
-        return Asked(name, data, key)
-    return Asked(sha256(name).digest(), data, key, lasting=True)
+    if not lasting or len(data) < SHORTEST_KNOWN:
+        return Asked(b"", data, key)
+    return Asked(sha256(b"%d:%b%b" % (len(key), key, data)).digest(), data, key)
 
 
 def _hits(leaf: Leaf, secrets: tuple[Secret, ...]) -> list[Hit]:

@@ -24,11 +24,14 @@ class Asked(NamedTuple):
     """A string to search: its bytes, and its key or nothing."""
 
     name: bytes
-    """Tells it from others. Of a short one it is the text itself."""
+    """What it is remembered by; empty: it is not."""
     data: bytes
     key: bytes
-    lasting: bool = False
-    """Whether it is remembered, by its name."""
+
+    @property
+    def written(self) -> tuple[bytes, bytes]:
+        """All that a search depends on."""
+        return self.data, self.key
 
 
 def sifted(asked: Iterable[Asked], look: Look) -> Iterator[tuple[Asked, bool]]:

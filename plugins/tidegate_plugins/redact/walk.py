@@ -179,7 +179,7 @@ class Part(NamedTuple):
         """Call `add` for each string to search, in document order."""
         for index, node in enumerate(self.read()):
             path = None if self.first is None else (_MESSAGES, self.first + index)
-            _walk(node, self.rule, path, "", signed=self.signed, add=add)
+            _walk(node, self.rule, path, "", add, signed=self.signed)
 
 
 _MESSAGES: Path = (None, "messages")
@@ -230,20 +230,20 @@ def pointer(path: Path, names: Mapping[str, str] | None = None) -> str:
     return "".join(f"/{token}" for token in reversed(tokens))
 
 
-def _walk(node: Any, rule: Rule, path: Path, key: str, *, signed: bool, add: Add) -> None:
+def _walk(node: Any, rule: Rule, path: Path, key: str, add: Add, *, signed: bool) -> None:
     kind = type(node)
-    if kind is str:
-        place = rule if isinstance(rule, Place) else T
-        add(node, key, S if signed and place is not O else place, path)
+    if kind is dict:
+        _walk_object(node, rule, path, add, signed=signed)
     elif kind is list:
         for index, child in enumerate(node):
             below = _first_system(child) if rule == "system" and index == 0 else rule
-            _walk(child, below, (path, index), key, signed=signed, add=add)
-    elif kind is dict:
-        _walk_object(node, rule, path, signed=signed, add=add)
+            _walk(child, below, (path, index), key, add, signed=signed)
+    elif kind is str:
+        place = rule if isinstance(rule, Place) else T
+        add(node, key, S if signed and place is not O else place, path)
 
 
-def _walk_object(node: dict[str, Any], rule: Rule, path: Path, *, signed: bool, add: Add) -> None:
+def _walk_object(node: dict[str, Any], rule: Rule, path: Path, add: Add, *, signed: bool) -> None:
     table, signed = _table(node, rule, signed)
     for key, child in node.items():
         below = table.get(key)
@@ -253,12 +253,12 @@ def _walk_object(node: dict[str, Any], rule: Rule, path: Path, *, signed: bool, 
             add(child, "", S if signed else T, (path, key))
             continue
         if below is not None:
-            _walk(child, below, (path, key), "", signed=signed, add=add)
+            _walk(child, below, (path, key), "", add, signed=signed)
             continue
         if len(key) >= SHORTEST_KEY:
             add(key, "", S if signed else F, (path, key))
         inherited = rule if isinstance(rule, Place) else T
-        _walk(child, inherited, (path, key), key, signed=signed, add=add)
+        _walk(child, inherited, (path, key), key, add, signed=signed)
 
 
 _NOTHING: Mapping[str, Rule] = {}
