@@ -129,7 +129,8 @@ class Relay:
         unread = self._unread
         unread += payload
         if not self._has_token:
-            self._read()
+            if unread:
+                self._read()
             return
         gap = self._last_ns - before
         if gap > self._longest_gap:  # noqa: PLR1730 - max() takes three times as long
