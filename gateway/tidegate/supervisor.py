@@ -37,8 +37,8 @@ from tidegate.parent.signals import Signals
 
 log = logging.getLogger(__name__)
 
-NICENESS = 5
-"""Of the observatory: where it has to share a core with a worker it gets a quarter of it."""
+NICENESS = 3
+"""Of the observatory: where it has to share a core with a worker it gets a third of it."""
 
 START_S = 60.0
 LINGER_S = 10.0
