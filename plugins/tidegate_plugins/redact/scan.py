@@ -102,12 +102,16 @@ class Scanner:
         Raises:
             EngineTimeout: it took too long; nothing is known.
         """
-        return self._scanned(parts(body), deadline)
+        return self._scanned(parts(body, self.is_clean), deadline)
 
     def unknown_bytes(self, body: Body) -> int:
         """Return how much of a body is not known to be clean."""
-        clean = [len(piece.raw) for piece in body.pieces if self.parts.get(piece.name) == ()]
+        clean = [len(piece.raw) for piece in body.pieces if self.is_clean(piece.name)]
         return len(body.raw) - sum(clean)
+
+    def is_clean(self, name: bytes) -> bool:
+        """Whether nothing was found in the part of that name."""
+        return self.parts.get(name) == ()
 
     def _scanned(self, parts: Iterable[Part], deadline: Deadline) -> list[Hit]:
         opened = self._opened(parts, deadline)
@@ -195,15 +199,11 @@ def _found(searched: Iterable[tuple[Secret, ...]]) -> Found:
     return tuple((at, secrets) for at, secrets in enumerate(searched) if secrets)
 
 
-SHORTEST_KNOWN = 256
-"""Bytes. To search less is cheaper than to remember it."""
-
-
 def _asked(leaf: Leaf, *, lasting: bool) -> Asked:
-    """Return a string as it is searched, and remembered if it is worth it."""
+    """Return a string as it is searched, and perhaps remembered."""
     data = leaf.text.encode("utf-8", "surrogatepass")
     key = context(leaf.key) if leaf.key and len(data) <= LONGEST_IN_CONTEXT else b""
-    if not lasting or len(data) < SHORTEST_KNOWN:
+    if not lasting:
         return Asked(b"", data, key)
     return Asked(sha256(b"%d:%b%b" % (len(key), key, data)).digest(), data, key)
 

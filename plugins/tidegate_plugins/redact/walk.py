@@ -190,8 +190,8 @@ def whole(document: dict[str, Any], kind: Kind = "body") -> Part:
     return Part(lambda: [document], kind, signed=kind == "answer")
 
 
-def parts(body: Body) -> Iterator[Part]:
-    """Yield the parts of a body, in its order: its pieces, and what is around them."""
+def parts(body: Body, is_clean: Callable[[bytes], bool] = lambda _: False) -> Iterator[Part]:
+    """Yield the parts of a body, in its order: its pieces but for clean ones, and what is around."""
     frame = body.frame
     messages = frame.get("messages")
     if type(messages) is not list or not (body.pieces or "tools" in frame):
@@ -203,7 +203,8 @@ def parts(body: Body) -> Iterator[Part]:
     yield Part(lambda: messages[: body.at], "message", 0)
     number = body.at
     for piece in body.pieces:
-        yield Part(piece.read, "message", number, name=piece.name)
+        if not is_clean(piece.name):
+            yield Part(piece.read, "message", number, name=piece.name)
         number += piece.facts.messages
     yield Part(lambda: messages[body.at :], "message", number)
     yield _fields(frame, keys[middle + 1 :])
