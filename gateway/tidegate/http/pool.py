@@ -88,13 +88,13 @@ class Pool:
             connection.abort()
 
     def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(self._sweep_s, self._sweep)
         oldest = self.loop.time() - self._config.keep_alive_s
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.popleft().abort()
         now_ns = time.monotonic_ns()
         for connection in list(self._all):
             connection.check(now_ns)
-        self._sweeper = self.loop.call_later(self._sweep_s, self._sweep)
 
     async def _open(self) -> Connection:
         if self._config.proxy is not None:

@@ -118,15 +118,16 @@ def _is_batch(record: ExchangeRecord) -> bool:
 class QuotaHold:
     """What one request has reserved. After a refusal: where it is charged if it leaves anyway."""
 
-    __slots__ = ("_hits", "_lease", "_quota", "_reply")
+    __slots__ = ("_hits", "_lease", "_quota", "_slots", "_taken")
 
     def __init__(self, quota: Quota, lease: str, hits: Sequence[Hit], reply: Reply) -> None:
         self._quota = quota
         self._lease = lease
         self._hits = hits
-        self._reply = reply
+        self._taken = reply.taken
+        self._slots = reply.slots
 
     async def settle(self, record: ExchangeRecord) -> None:
         """Charge what the record says, and give the rest back."""
-        if self._reply.taken or record.dispatched:
-            await self._quota.settle(self._lease, self._hits, self._reply.slots, record)
+        if self._taken or record.dispatched:
+            await self._quota.settle(self._lease, self._hits, self._slots, record)
