@@ -44,11 +44,12 @@ from tidegate.pipeline.conclude import Course, Digests
 from tidegate.pipeline.generation import Generation
 from tidegate.pipeline.ledger import Ledger
 from tidegate.pipeline.targets import Target
+from tidegate.pipeline.turns import in_turns
 from tidegate.plugin import Answer
 from tidegate.record import RefusedBy
 from tidegate.wire.body import BodyError
 from tidegate.wire.headers import Pair
-from tidegate.wire.outline import outline_of
+from tidegate.wire.outline import outlining
 from tidegate.wire.routes import GOVERNED_BODIES, LOCAL, WITH_BODY, Kind
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ class Handler:
         else:
             first = bodiless_request(ANONYMOUS, credential)
         course.asked = first.view.model
-        course.outline = outline_of(outlined(course, first))
+        course.outline = await in_turns(outlining(outlined(course, first)))
         course.admission = admission = Admission(first, edits=own_edits(course))
         try:
             await admit(generation.chain, course.exchange, admission)

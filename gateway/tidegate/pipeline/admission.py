@@ -1,12 +1,12 @@
 """Admission: the whole policy of "fail closed". A request leaves only if every policy says so."""
 
-import asyncio
 from collections.abc import Sequence
 
 from tidegate.exchange import Credential, Exchange, Principal, Request
 from tidegate.pipeline.batch import Batch
 from tidegate.pipeline.host import Link, ask
 from tidegate.pipeline.reading import Reading
+from tidegate.pipeline.turns import in_turns
 from tidegate.pipeline.weighing import Admission, bad_body, not_asked, record, weigh
 from tidegate.plugin import Refuse, Stage
 from tidegate.wire.body import EMPTY, Body, BodyError, alike, parse, parsing
@@ -43,13 +43,7 @@ async def read_in_turns(
     Raises:
         BodyError: as `read_request` does.
     """
-    steps = parsing(raw)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return _request(done.value, kind, principal, credential)
-        await asyncio.sleep(0)
+    return _request(await in_turns(parsing(raw)), kind, principal, credential)
 
 
 def _request(

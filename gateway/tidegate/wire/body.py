@@ -13,6 +13,7 @@ import msgspec
 
 from tidegate.wire.pieces import Piece, reading
 from tidegate.wire.spans import Value, escape, locate, locate_all, members, scan
+from tidegate.wire.steps import done
 from tidegate.wire.strict import MAX_DEPTH, BodyError, decode
 
 __all__ = [
@@ -114,13 +115,7 @@ def parse(raw: bytes) -> Body:
     Raises:
         BodyError: with a message for the caller; never with content.
     """
-    steps = parsing(raw)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            body: Body = done.value
-            return body
+    return done(parsing(raw))
 
 
 def parsing(raw: bytes) -> Generator[None, None, Body]:

@@ -112,25 +112,31 @@ def reading(raw: bytes) -> Generator[None, None, Pieces | None]:
 
 class _Cut(NamedTuple):
     raw: bytes
-    ends: list[int]
-    """Where a message ends and another one follows."""
-    starts: list[int]
-    """Where that one begins."""
+    joint: bytes
+    """How one message ends and the next begins."""
+    step: int
+    """From the end of the one to the beginning of the other."""
+    first: int
+    """Where the first message ends."""
+    last: int
+    """Where the last but one does."""
 
     @property
     def frame(self) -> bytes:
         """The document with a stand-in for all messages but the first and the last."""
-        first, last = self.raw[: self.ends[0]], self.raw[self.starts[-1] :]
-        return b'%b,"%b",%b' % (first, _STAND_IN.encode(), last)
+        head, tail = self.raw[: self.first], self.raw[self.last + self.step :]
+        return b'%b,"%b",%b' % (head, _STAND_IN.encode(), tail)
 
     def pieces(self) -> Iterator[memoryview]:
         """Yield what is between, in pieces that are the same as long as it only grows at its end."""
         view = memoryview(self.raw)
-        start = self.starts[0]
-        for at, end in enumerate(self.ends[1:], 1):
-            if end - start >= SHORTEST_PIECE or at == len(self.ends) - 1:
+        end = self.first
+        start = end + self.step
+        while end < self.last:
+            end = self.raw.find(self.joint, end) + 1
+            if end - start >= SHORTEST_PIECE or end == self.last:
                 yield view[start:end]
-                start = self.starts[at]
+                start = end + self.step
 
 
 _OPENING = re.compile(rb'"messages"\s*+:\s*+\[\s*+(\{\s*+"[a-z_]{1,32}"\s*+:)')
@@ -146,16 +152,9 @@ def _cut(raw: bytes) -> _Cut | None:
     joint = re.compile(rb"\}\s*+,\s*+" + re.escape(first[1])).search(raw, first.end())
     if joint is None:
         return None
-    ends = [at + 1 for at in _places(raw, joint[0], joint.start())]
     step = len(joint[0]) - len(first[1]) - 1
-    return _Cut(raw, ends, [end + step for end in ends]) if len(ends) > 1 else None
-
-
-def _places(raw: bytes, text: bytes, at: int) -> Iterator[int]:
-    find, size = raw.find, len(text)
-    while at >= 0:
-        yield at
-        at = find(text, at + size)
+    cut = _Cut(raw, joint[0], step, joint.start() + 1, raw.rfind(joint[0]) + 1)
+    return cut if cut.last > cut.first else None
 
 
 def _stand_in(frame: Any) -> int:
