@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.wire import pieces, strict
-from tidegate.wire.body import BodyError, alike, parse
+from tidegate.wire.body import BodyError, alike, parse, parsing
 from tidegate.wire.messages import view, view_of
-from tidegate.wire.outline import outline, outline_of
+from tidegate.wire.outline import PIECES_A_STEP, outline, outline_of, outlining
+from tidegate.wire.pieces import STEP
 from tidegate.wire.routes import Kind
 from tidegate_plugins.redact.walk import leaves, parts
 
@@ -140,6 +141,19 @@ def test_a_longer_conversation_has_the_pieces_of_the_shorter() -> None:
     names = [piece.name for piece in short.pieces]
     assert len(names) == 7
     assert [piece.name for piece in long.pieces][:7] == names
+
+
+def test_a_large_body_is_read_and_outlined_with_pauses() -> None:
+    steps = parsing(conversation(1000, {"role": "user", "content": ""}))
+    pauses = 0
+    try:
+        while True:
+            next(steps)
+            pauses += 1
+    except StopIteration as end:
+        body = end.value
+    assert pauses > len(body.raw) // STEP - 2
+    assert len(list(outlining(body))) == len(body.pieces) // PIECES_A_STEP > 1
 
 
 @pytest.mark.parametrize("key", ["model", "messages"])
