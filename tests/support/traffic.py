@@ -15,7 +15,7 @@ from tidegate.journal.verify import Report, verify
 from tidegate.testing.upstream import Call, ScriptedUpstream, scripted_upstream
 
 MODEL = "claude-sonnet-4-6"
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 
 ANSWER = json.dumps(
     {
