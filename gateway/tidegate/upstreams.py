@@ -50,7 +50,9 @@ class Upstream(Table, frozen=True):
     connect_timeout_s: float = 5
     first_byte_timeout_s: float = 600
     idle_timeout_s: float = 280
-    """Below the five minutes after which Claude Code gives a silent stream up."""
+    """Below the five minutes after which Claude Code gives a silent stream up. This and the one
+    before are looked at once a second: an answer is found late up to a second, or up to a quarter
+    of the shorter of them, after its time."""
     keep_alive_s: float = 30
     """How long an idle connection is kept; less than upstreams and load balancers keep theirs."""
     proxy: str | None = None

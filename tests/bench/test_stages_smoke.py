@@ -10,7 +10,7 @@ from bench.side_by_side.native import BENCH
 from bench.staging.flame import scrub
 
 ROWS = (
-    *("parse", "view", "policy identify", "policy quota", "policy redact"),
+    *("parse, view", "policy identify", "policy quota", "policy redact"),
     *("journal: encode, link, write", "head: to the upstream", "relay: write to the client"),
 )
 

@@ -357,7 +357,7 @@ def test_every_range_has_its_series(tmp_path: Path, name: str) -> None:
 
 @pytest.fixture
 def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tidegate.clock.time.time", lambda: NOW)
+    monkeypatch.setattr("tidegate_plugins.usage.command.SystemClock", lambda: FakeClock(NOW))
     with opened(tmp_path) as observer:
         usage = Usage(1_234_567, 2_000_000, 0, 0, 1000)
         feed(
