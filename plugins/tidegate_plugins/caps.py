@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from tidegate.plugin import PluginConfig
+from tidegate.wire.memo import Memo
 from tidegate_plugins.model_ids import Pattern, canonical, pattern
 
 REMEMBERED = 4096
@@ -76,17 +77,16 @@ class Rules:
 
     layers: tuple[Layer, ...]
     clamp: bool
-    _known: dict[str | None, Caps] = field(default_factory=dict)
-    """By canonical id, as far as they have been asked for."""
+    _known: Memo[str | None, Caps] = field(default_factory=lambda: Memo(REMEMBERED), compare=False)
+    """By canonical id."""
 
     def caps(self, model: object) -> Caps:
         """Return what applies to a model as written: each cap by the most specific that has it."""
         plain = canonical(model)
         caps = self._known.get(plain)
         if caps is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            caps = self._known[plain] = self._merged(plain)
+            caps = self._merged(plain)
+            self._known.put(plain, caps)
         return caps
 
     def _merged(self, plain: str | None) -> Caps:

@@ -27,6 +27,7 @@ from tidegate.plugin import (
     Stage,
 )
 from tidegate.wire.body import Body, replacements
+from tidegate.wire.memo import Memo
 from tidegate.wire.routes import GOVERNED_BODIES
 from tidegate.wire.routes import Kind as Route
 from tidegate_plugins.model_ids import Pattern, canonical, pattern, shown
@@ -85,7 +86,8 @@ class Rules:
     allow: tuple[Pattern, ...]
     deny: tuple[Pattern, ...]
     aliases: dict[str, str]
-    _known: dict[str, Ruling] = field(default_factory=dict)
+    _known: Memo[str, Ruling] = field(default_factory=lambda: Memo(REMEMBERED), compare=False)
+    """By the model as written."""
 
     def ruling(self, model: str) -> Ruling:
         """Return what holds for a model; it is remembered, so that few rules cost what many do."""
@@ -94,10 +96,8 @@ class Rules:
             target = self.target(model)
             allowed, rule = _weigh(model, target, self)
             ruling = Ruling(target, allowed, rule, Admit(rule=rule))
-            if rule != "odd_id" and len(model) <= MAX_REMEMBERED:
-                if len(self._known) >= REMEMBERED:
-                    self._known.clear()
-                self._known[model] = ruling
+            if len(model) <= MAX_REMEMBERED:
+                self._known.put(model, ruling)
         return ruling
 
     def target(self, model: str) -> str:

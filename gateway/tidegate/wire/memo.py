@@ -1,11 +1,13 @@
-"""What is remembered of what was seen before, by its digest."""
+"""What is remembered of what was seen before."""
 
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Memo(Generic[V]):
+class Memo(Generic[K, V]):
     """The results used last, at most `size`: a young and an old half.
 
     What is found in the old half moves to the young one; when that is full it becomes the
@@ -15,10 +17,10 @@ class Memo(Generic[V]):
 
     def __init__(self, size: int) -> None:
         self._half = size // 2
-        self._young: dict[bytes, V] = {}
-        self._old: dict[bytes, V] = {}
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
 
-    def get(self, key: bytes) -> V | None:
+    def get(self, key: K) -> V | None:
         """Return what is remembered, or None."""
         value = self._young.get(key)
         if value is None:
@@ -27,7 +29,7 @@ class Memo(Generic[V]):
                 self.put(key, value)
         return value
 
-    def put(self, key: bytes, value: V) -> None:
+    def put(self, key: K, value: V) -> None:
         """Remember a result."""
         young = self._young
         if len(young) >= self._half:

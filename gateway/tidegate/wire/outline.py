@@ -44,20 +44,19 @@ def outline_of(body: Body) -> Json:
 
 def outlining(body: Body) -> Generator[None, None, Json]:
     """Do the same in steps of a millisecond, as it is for each body, also for large ones."""
-    new = _Said()
     for number, piece in enumerate(body.pieces):
         if _known.get(piece.name) is None:
-            new = _look(piece, new)
+            _known.put(piece.name, _look(piece))
         if number % PIECES_A_STEP == PIECES_A_STEP - 1:
             yield
     return _outline(body.frame, body.pieces, body.at)
 
 
-def _look(piece: Piece, new: "_Said") -> "_Said":
-    """Remember what is in a piece; return `new` if it is still empty, or another one."""
-    new.look(piece.read())
-    _known.put(piece.name, new or _NOTHING)
-    return _Said() if new else new
+def _look(piece: Piece) -> "_Said":
+    """Return what is in a piece; of most the same nothing."""
+    said = _Said()
+    said.look(piece.read())
+    return said or _NOTHING
 
 
 def _outline(document: Mapping[str, Any], pieces: Sequence[Piece], at: int) -> Json:
@@ -296,7 +295,7 @@ class _Said:
 
 
 _NOTHING = _Said()
-_known: Memo[_Said] = Memo(KNOWN)
+_known: Memo[bytes, _Said] = Memo(KNOWN)
 """By piece."""
 
 

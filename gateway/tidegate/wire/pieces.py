@@ -167,7 +167,7 @@ def _stand_in(frame: Any) -> int:
     return at
 
 
-_known: Memo[Facts] = Memo(KNOWN)
+_known: Memo[bytes, Facts] = Memo(KNOWN)
 _name_sets: dict[frozenset[str], frozenset[str]] = {}
 """Most messages have the same keys: then they share the set of them."""
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from tidegate.errors import PluginError
 from tidegate.exchange import Request
+from tidegate.wire.memo import Memo
 from tidegate_plugins.model_ids import canonical, pattern, undated
 from tidegate_plugins.quota.amounts import Amounts
 from tidegate_plugins.quota.config import Config, Limit, zone_of
@@ -85,7 +86,7 @@ class Rules:
             PluginError: a model's glob is none, or a filter is empty.
         """
         self._limits = tuple(_ready(limit, config, name) for limit in config.limits)
-        self._known: dict[object, tuple[Place, ...]] = {}
+        self._known: Memo[object, tuple[Place, ...]] = Memo(REMEMBERED)
         rules = [rule for ready in self._limits for rule in ready.rules]
         self.priced = any(rule.measure == "usd" for rule in rules)
 
@@ -96,10 +97,9 @@ class Rules:
         key = (principal.team, principal.id, request.view.model, labels)
         places = self._known.get(key)
         if places is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
             found = (ready.places(request) for ready in self._limits)
-            places = self._known[key] = tuple(place for each in found for place in each)
+            places = tuple(place for each in found for place in each)
+            self._known.put(key, places)
         return [
             Hit(rule, subject, Take(counter, rule.window, amounts[rule.measure], rule.most))
             for rule, subject, counter in places

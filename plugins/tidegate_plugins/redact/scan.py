@@ -83,9 +83,9 @@ class Scanner:
 
     engine: Engine
     cover: Cover
-    memo: Memo[tuple[Secret, ...]]
+    memo: Memo[bytes, tuple[Secret, ...]]
     """By string: an answer's are those of the next request, a message may change around them."""
-    parts: Memo[Found]
+    parts: Memo[bytes, Found]
     """By part: what is sent again is not read again."""
 
     def scan(self, document: dict[str, Any], deadline: Deadline, kind: Kind = "body") -> list[Hit]:
