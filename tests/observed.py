@@ -54,7 +54,8 @@ def host(name: str, *, state: bytes = b"", clock: StandingClock | None = None) -
         spawn=no_background,
         state_dir=Path("not-used"),
         state=state,
-        info=(("version", "1.2.3"), ("config", "c0ffee")),
+        info=(("version", "1.2.3"),),
+        digest=lambda: "c0ffee",
     )
 
 

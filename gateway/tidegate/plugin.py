@@ -330,10 +330,10 @@ class Host:
     state: bytes = field(default=b"", repr=False)
     """Observers: what the last `flush` before this start returned."""
     info: tuple[tuple[str, str], ...] = ()
-    """Facts of the process for build and configuration metrics: version, config digest."""
+    """Facts of the process for a build metric: version."""
     digest: Callable[[], str] = field(default=str, repr=False)
-    """Observers: the digest of the configuration in use now, which a reload may change without
-    opening them again; empty where nobody can tell."""
+    """The digest of the configuration in use now: a reload may change it without opening an
+    observer again."""
     lags: Callable[[], Sequence[ObserverLag]] = field(default=tuple, repr=False)
     """Observers: how far each of them is behind, itself included. Looks at the disk: for scrapes."""
     journal: Callable[[], JournalState] = field(default=JournalState, repr=False)

@@ -5,8 +5,6 @@ the body. What they come to is kept with the connection: it depends on nothing e
 for lines that are equal byte by byte. So a kept `Head` decides as a new one would.
 """
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from tidegate.exchange import Client, Credential
@@ -71,7 +69,7 @@ class Head:
 
 def head_of(request: web.BaseRequest) -> Head:
     """Return the head of a request: the connection's last one, if it says the same."""
-    pairs = lasting(request.raw_headers)
+    pairs = [pair for pair in request.raw_headers if pair[0] not in LENGTH]
     connection = request.protocol
     if not isinstance(connection, ClientConnection):
         return Head(pairs, request.headers)
@@ -79,8 +77,3 @@ def head_of(request: web.BaseRequest) -> Head:
     if head is None or head.pairs != pairs:
         head = connection.head = Head(pairs, request.headers)
     return head
-
-
-def lasting(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the lines that a client's next request has as well."""
-    return [pair for pair in pairs if pair[0] not in LENGTH]

@@ -35,9 +35,10 @@ class SafeHeaders(Mapping[str, str]):
         self._headers = headers
 
     def __getitem__(self, name: str) -> str:
-        if name.lower() in self._HIDDEN:
+        value = self.get(name)
+        if value is None:
             raise KeyError(name)
-        return ", ".join(self._headers.getall(name))
+        return str(value)
 
     def get(self, name: str, default: Any = None) -> Any:  # of a Mapping it costs an exception
         if name.lower() in self._HIDDEN:

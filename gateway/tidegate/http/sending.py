@@ -133,13 +133,12 @@ def versioned(pairs: Sequence[Pair], policy: str, version: str) -> Sequence[Pair
 
 def own_headers(course: Course) -> list[Pair]:
     """Return what is added to every answer: the record's id, and what policies announce."""
-    lines = own_lines(course).split(b"\r\n")
-    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+    fields: list[Pair] = [(b"x-tidegate-id", course.exchange.id.encode())]
+    if course.admission is not None:
+        fields += [(name.encode(), value.encode()) for name, value in course.admission.headers]
+    return fields
 
 
 def own_lines(course: Course) -> bytes:
     """Return the same as header lines, without the last one's CRLF."""
-    lines = [f"x-tidegate-id: {course.exchange.id}"]
-    if course.admission is not None:
-        lines += [f"{name}: {value}" for name, value in course.admission.headers]
-    return "\r\n".join(lines).encode()
+    return headers.encode(own_headers(course))[:-2]

@@ -95,8 +95,7 @@ class Writer:
         Raises:
             JournalError: it is not written, and no part of it is.
         """
-        if self._pending:
-            self._flush_pending()
+        self._flush_pending()
         self._put(record)
 
     def append_or_keep(self, record: Record) -> None:

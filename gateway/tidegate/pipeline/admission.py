@@ -79,11 +79,7 @@ async def admit(chain: Sequence[Link], exchange: Exchange, admission: Admission)
         if chat is not None:
             await chat.ask(link)
         elif batch is None or link.stage <= Stage.AUTHORIZE:
-            verdict = await ask(link, exchange, admission.request)
-            record(link, verdict, admission)
-            refusal = weigh(link, verdict, exchange, admission)
-            if refusal is not None:
-                admission.refuse(refusal, link.name)
+            await _ask(link, exchange, admission)
         if batch is not None and link.stage >= Stage.AUTHORIZE:
             await batch.ask(link)
     if not authorized and admission.refusal is None and admission.answer is None:
@@ -97,6 +93,14 @@ def _reading(exchange: Exchange, admission: Admission) -> Reading | None:
     except BodyError as error:
         admission.refuse(bad_body(error), "gateway")
         return None
+
+
+async def _ask(link: Link, exchange: Exchange, admission: Admission) -> None:
+    verdict = await ask(link, exchange, admission.request)
+    record(link, verdict, admission)
+    refusal = weigh(link, verdict, exchange, admission)
+    if refusal is not None:
+        admission.refuse(refusal, link.name)
 
 
 def _check_authorized(exchange: Exchange, admission: Admission) -> None:

@@ -126,7 +126,7 @@ def intent_of(course: Course, request_out: int) -> Intent:
         upstream=course.upstream,
         client=_client(exchange),
         trace=_trace(exchange),
-        edits=_edits(admission),
+        edits=bounded(admission.edits) if admission is not None else (),
         bytes=Bytes(course.request_in, request_out),
     )
 
@@ -135,13 +135,13 @@ def record_of(course: Course) -> ExchangeRecord:
     """Return the record of a concluded exchange."""
     admission, exchange, reading = course.admission, course.exchange, course.reading or Reading()
     view = admission.request.view if admission is not None else None
-    intent = course.intent  # what it says already is not made again
+    intent = course.intent or intent_of(course, course.request_out)  # what both say is made once
     return ExchangeRecord(
         id=exchange.id,
         at=exchange.at,
         worker=course.worker,
         config=course.config,
-        principal=principal_of(course) if intent is None else intent.principal,
+        principal=intent.principal,
         route=exchange.route.recorded,
         model=_model(course, reading.model),
         stream=view.stream if view is not None else False,
@@ -154,7 +154,7 @@ def record_of(course: Course) -> ExchangeRecord:
         dispatched=course.dispatched,
         refused_by=course.refused_by,
         decisions=tuple(admission.decisions) if admission is not None else (),
-        edits=_edits(admission) if intent is None else intent.edits,
+        edits=intent.edits,
         usage=usage_of(reading.usage) if reading.usage is not None else None,
         usage_source=reading.source,
         stop_reason=reading.stop_reason,
@@ -162,8 +162,8 @@ def record_of(course: Course) -> ExchangeRecord:
         error=course.error,
         upstream_request_id=course.upstream_request_id,
         response_id=reading.id,
-        client=_client(exchange) if intent is None else intent.client,
-        trace=_trace(exchange) if intent is None else intent.trace,
+        client=intent.client,
+        trace=intent.trace,
         timing_ms=_timing(course.at),
         bytes=Bytes(course.request_in, course.request_out, course.response),
         sha256=_sha256(course.digests),
@@ -177,10 +177,6 @@ def record_of(course: Course) -> ExchangeRecord:
 
 def _chat(caller: Caller | None) -> str | None:
     return None if caller is None or caller.how is How.NONE else caller.how.value
-
-
-def _edits(admission: Admission | None) -> tuple[EditRecord, ...]:
-    return bounded(admission.edits) if admission is not None and admission.edits else ()
 
 
 def bounded(edits: Sequence[EditRecord]) -> tuple[EditRecord, ...]:

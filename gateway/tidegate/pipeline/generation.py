@@ -151,8 +151,8 @@ async def open_plugin(
         worker=worker,
         workers=config.listen.workers,
         forwards_credential=any(upstream.forwards for upstream in config.targets),
-        info=(("version", __version__), ("config", config.digest)),
-        **given,
+        info=(("version", __version__),),
+        **({"digest": lambda: config.digest} | given),
     )
     try:
         return await stack.enter_async_context(link.spec.open(link.config, host))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import msgspec
 
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Request
-from tidegate.plugin import ADMIT, Admit, Answer, Decision, Policy, Refuse, Stage
+from tidegate.plugin import Admit, Answer, Decision, Policy, Refuse, Stage
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ class Link:
     shadow: bool = False
     admit_on_error: bool = False
     timeout_s: float = 10
-    mode: str = field(init=False)
-    """How its verdicts count, as records have it: `shadow` or `enforce`."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mode", "shadow" if self.shadow else "enforce")
+    @property
+    def mode(self) -> str:
+        """How its verdicts count, as records have it."""
+        return "shadow" if self.shadow else "enforce"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -54,13 +54,7 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
     """Return the policy's verdict. Whatever goes wrong in it becomes a verdict as well."""
     began = time.perf_counter_ns()
     try:
-        work = link.policy.admit(exchange, request)
-        try:
-            waiting_for = work.send(None)
-        except StopIteration as done:  # at once, as most do: no coroutine of ours is needed
-            decision = done.value
-        else:
-            decision = await _in_time(work, waiting_for, link.timeout_s)
+        decision = await within(link.policy.admit(exchange, request), link.timeout_s)
         word = _word(link, decision)
     except TimeoutError:
         log.error("policy %s: no decision within %s s (%s)", link.name, link.timeout_s, exchange.id)  # noqa: TRY400
@@ -73,8 +67,6 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
 
 
 def _word(link: Link, decision: Decision) -> str:
-    if decision is ADMIT:
-        return "admit"
     if type(decision) is Admit:
         if decision.edits:
             return "edit"
@@ -107,10 +99,6 @@ async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         waiting_for = work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
-    return await _in_time(work, waiting_for, timeout_s)
-
-
-async def _in_time(work: Coroutine[Any, Any, T], waiting_for: Any, timeout_s: float) -> T:
     async with asyncio.timeout(timeout_s):
         return await _resume(work, waiting_for)
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tidegate.exchange import Exchange, Request
 from tidegate.pipeline.host import NOT_EVALUATED, Link, Verdict
-from tidegate.plugin import ADMIT, NOT_CONCERNED, Admit, Answer, Hold, Note, Refuse, Stage
+from tidegate.plugin import Admit, Answer, Hold, Note, Refuse, Stage
 from tidegate.record import DecisionRecord, EditRecord, RefusedBy
 from tidegate.wire.body import EMPTY, Body, BodyError, Edit, parse, splice
 from tidegate.wire.messages import view_of
@@ -73,8 +73,6 @@ def not_asked(link: Link) -> DecisionRecord:
 def weigh(link: Link, verdict: Verdict, exchange: Exchange, admission: Admission) -> Refuse | None:
     """Let the verdict take effect; return the refusal, if it is one."""
     decision = verdict.decision
-    if decision is ADMIT or decision is NOT_CONCERNED:
-        return None
     if decision.hold is not None:
         admission.holds.append(decision.hold)  # in shadow too: it counts, and is settled
     if isinstance(decision, Admit):
@@ -104,8 +102,7 @@ def record(link: Link, verdict: Verdict, admission: Admission) -> None:
     pointer = decision.pointer if type(decision) is Refuse else ""
     first = DecisionRecord(link.name, decision.rule, verdict.word, mode, pointer, verdict.us)
     admission.decisions.append(first)
-    if decision.notes:
-        admission.decisions += [_note(link.name, note, mode) for note in decision.notes]
+    admission.decisions += [_note(link.name, note, mode) for note in decision.notes]
 
 
 def _note(name: str, note: Note, mode: str) -> DecisionRecord:
@@ -126,8 +123,7 @@ def _apply(link: Link, decision: Admit, exchange: Exchange, admission: Admission
         except (BodyError, ValueError):
             return bad_edit(link)
         admission.edits += [edit_record(link.name, edit) for edit in decision.edits]
-    if decision.headers:
-        admission.headers += decision.headers
+    admission.headers += decision.headers
     admission.request = request
     return None
 

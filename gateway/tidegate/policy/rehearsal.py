@@ -160,8 +160,9 @@ class Rehearsal:
         if route.kind not in WITH_BODY:
             return bodiless_request(who, credential)
         limit = self.config.listen.max_body_bytes
-        check_body_headers(fields_of(given.headers))
-        check_length(fields_of(given.headers), limit)
+        fields = fields_of(given.headers)
+        check_body_headers(fields)
+        check_length(fields, limit)
         if len(given.raw) > limit:
             raise refuse(413, f"the request body is larger than {limit} bytes", "body_too_large")
         try:

@@ -1,13 +1,12 @@
 """Counts in what a provider sends, such as tokens. Anything may stand there: what is none is 0."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
-def count(holder: Mapping[str, Any], key: str) -> int:
+def count(holder: dict[str, Any], key: str) -> int:
     """Return the count under a key; 0 where there is none."""
-    value = holder.get(key)
-    return value if type(value) is int and value > 0 else 0
+    return counts(holder, key)[0]
 
 
 def counts(holder: object, *keys: str) -> Sequence[int]:

@@ -126,7 +126,7 @@ def of_host(host: Host) -> Iterator[Metric]:
         ("plugin", "use", "stage", "mode", "version"),
         (((p.name, p.use, p.stage, p.mode, p.version), 1) for p in host.plugins()),
     )
-    info = {name: value for name, value in host.info if name != "config"}
+    info = dict(host.info)
     labels, values = tuple(info), tuple(info.values())
     yield gauge("tidegate_build_info", "What runs here; always 1.", labels, [(values, 1)])
 
@@ -153,8 +153,7 @@ def _progress(current: State) -> Iterator[Metric]:
 
 
 def _configs(host: Host, workers: dict[str, str]) -> Metric:
-    observatory = host.digest() or dict(host.info).get("config")
-    used = {"observatory": observatory} if observatory is not None else {}
+    used = {"observatory": host.digest()}
     return gauge(
         "tidegate_config_info",
         "Digest of the configuration in use.",

@@ -35,8 +35,6 @@ def passes(record: ExchangeRecord) -> tuple[Pass, ...]:
     usage = record.usage
     if usage is None:
         return ()
-    if not usage.iterations:
-        return (_whole(record, usage),)
     return tuple(_iterations(record, usage)) or (_whole(record, usage),)
 
 

@@ -67,9 +67,7 @@ def used(record: ExchangeRecord, prices: Prices) -> Amounts:
 
 def _input_tokens(request: Request) -> int:
     size = len(request.body.raw)
-    if size < SEARCHED_BYTES:
-        return size // BYTES_PER_TOKEN + 1
-    if not request.body.mentions("source"):
+    if size < SEARCHED_BYTES or not request.body.mentions("source"):
         return size // BYTES_PER_TOKEN + 1
     files = list(_files(request.body.document.get("messages"), 6))
     tokens = sum(max(FILE_TOKENS, length // FILE_BYTES_PER_TOKEN) for length in files)

@@ -13,7 +13,7 @@ from tidegate_plugins.quota.amounts import estimate, used
 from tidegate_plugins.quota.gauges import Board
 from tidegate_plugins.quota.guarded import Guarded
 from tidegate_plugins.quota.rules import Hit, Rules
-from tidegate_plugins.quota.stores import Charge, Reply, fits
+from tidegate_plugins.quota.stores import Charge, Reply, Standing, fits
 from tidegate_plugins.quota.windows import Slot
 
 SOFT = "soft"
@@ -94,25 +94,28 @@ class Quota:
 
     def _notes(self, request: Request, hits: Sequence[Hit], reply: Reply) -> tuple[Note, ...]:
         """Return what operators should know of an admitted request, or of a refused one."""
-        notes = []
-        for hit, standing in zip(hits, reply.standings, strict=True):
-            soft = hit.rule.soft
-            if soft is not None and standing.used + standing.reserved >= soft:
-                notes.append(Note(hit.rule.limit.name, SOFT))
+        notes = [
+            Note(hit.rule.limit.name, SOFT)
+            for hit, standing in zip(hits, reply.standings, strict=True)
+            if _is_soft(hit, standing)
+        ]
         if self._rules.priced and self._prices.family(request.view.model or "") is None:
             notes.append(Note("unknown_model", "default_price"))
         return tuple(dict.fromkeys(notes)) if notes else ()
 
 
 BATCHES = "/v1/messages/batches"
-BATCHES_ROUTE = Kind.BATCHES.value
 
 
 def _is_batch(record: ExchangeRecord) -> bool:
     """Whether this has put requests into a batch, of whose use no answer will tell."""
-    if record.route != BATCHES_ROUTE:
-        return False
-    return record.dispatched and (record.status is None or record.status < 400)
+    accepted = record.status is None or record.status < 400
+    return record.route == Kind.BATCHES and record.dispatched and accepted
+
+
+def _is_soft(hit: Hit, standing: Standing) -> bool:
+    soft = hit.rule.soft
+    return soft is not None and standing.used + standing.reserved >= soft
 
 
 class QuotaHold:

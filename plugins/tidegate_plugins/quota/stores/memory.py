@@ -46,7 +46,7 @@ class MemoryStore:
         self._expire(now)
         slots = tuple([take.window.slot(now) for take in takes])
         standings = tuple([self._standing(take.counter, now) for take in takes])
-        refused = bool(book.gone) and book.gone.pop(lease, None) is not None
+        refused = book.gone.pop(lease, None) is not None
         if refused or not all(map(fits, takes, standings)):
             return Reply(False, now, slots, standings)
         taken, after = [], []
@@ -98,10 +98,7 @@ class MemoryStore:
         return len(self._book.leases)
 
     def _cell(self, counter: str, dies: int) -> list[int]:
-        try:
-            return self._book.counters[counter][dies]
-        except KeyError:
-            return self._book.counters.setdefault(counter, {}).setdefault(dies, [0, 0])
+        return self._book.counters.setdefault(counter, {}).setdefault(dies, [0, 0])
 
     def _standing(self, name: str, now: float) -> Standing:
         counter = self._book.counters.get(name)
