@@ -10,10 +10,12 @@ import gc
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from tidegate.http.relay import Relay
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.relays import relaying
 from tidegate.http.request import no_exchange
 from tidegate.http.upstream import Connection
 from tidegate.pipeline.conclude import Course
@@ -55,19 +57,8 @@ def streams(count: int, *, captured: bool) -> list[Connection]:
     for _ in range(count):
         course = Course(no_exchange(1.0), 1)
         course.capture = Capture(room) if captured else None
-        sink: Any = Sink()
-        relay = Relay(
-            sink,
-            course,
-            own_lines=b"x-tidegate-id: 1",
-            http10=False,
-            keep_alive=True,
-            first_byte_timeout_s=60,
-            idle_timeout_s=60,
-        )
-        connection = Connection(sink)
-        connection.connection_made(sink)
-        relay.send(connection, b"", b"")
+        sink = Sink()
+        _, connection = relaying(sink, sink, course)
         connection.data_received(HEAD + START)
         begun.append(connection)
     return begun

@@ -1,8 +1,6 @@
 """The benchmark works: every case runs through everybody, and ratios come out. No speed."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +8,12 @@ from typing import Any
 
 import pytest
 
+from bench.needed import needs_programs
 from bench.side_by_side.candidates import CANDIDATES
 from bench.side_by_side.cases import CASES, INSIDE, Case
 from bench.side_by_side.native import SOURCES
-from bench.side_by_side.nginx import nginx_program
 
 BENCH = Path(__file__).with_name("bench.py")
-NEEDED = {"gcc": shutil.which("gcc"), "nginx": nginx_program(), "taskset": shutil.which("taskset")}
-MISSING = [name for name, path in NEEDED.items() if path is None]
 ONE_OF_A_KIND = {
     *("unary_1k", "resent_100k", "rate_200", "first_byte", "paced_40"),
     *("neighbour", "workers_1k", "mixed", "start", "held"),
@@ -28,10 +24,7 @@ WITHIN_S = 280
 pytestmark = [
     pytest.mark.process,
     pytest.mark.timeout(WITHIN_S + 20),
-    pytest.mark.skipif(
-        bool(MISSING) and os.environ.get("CI") != "true",
-        reason=f"not installed: {', '.join(MISSING)}",
-    ),
+    needs_programs,
 ]
 
 

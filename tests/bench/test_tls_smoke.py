@@ -1,25 +1,19 @@
 """The comparison over TLS works: every candidate serves both ways. No speed."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench.side_by_side.nginx import nginx_program
+from bench.needed import needs_programs
 
 TLS = Path(__file__).with_name("tls.py")
-NEEDED = {"gcc": shutil.which("gcc"), "nginx": nginx_program(), "taskset": shutil.which("taskset")}
-MISSING = [name for name, path in NEEDED.items() if path is None]
 
 
 @pytest.mark.process
 @pytest.mark.timeout(200)
-@pytest.mark.skipif(
-    bool(MISSING) and os.environ.get("CI") != "true", reason=f"not installed: {', '.join(MISSING)}"
-)
+@needs_programs
 def test_every_candidate_serves_over_http_and_over_tls(tmp_path: Path) -> None:
     given = ["--rounds", "1", "--seconds", "0.3", "--out", tmp_path]
     ran = subprocess.run(

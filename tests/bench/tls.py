@@ -7,11 +7,10 @@ measured with it and without, in turns: what TLS costs each is seen beside what 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,39 +44,23 @@ round, and the lowest and highest of them."""
 
 @dataclass(frozen=True)
 class Way:
-    """A candidate, and how it is started with a given upstream."""
+    """A candidate, and how it is started."""
 
     name: str
-    command: Callable[[Place, str], Command]
+    command: Callable[[Place], Command]
     worker: str = ""
 
 
-def _nginx(place: Place, upstream: str) -> Command:
-    command = nginx.command(place)
-    config = place.folder / "nginx.conf"
-    scheme, _, authority = upstream.partition("://")
-    text = config.read_text().replace(f"127.0.0.1:{place.upstream_port}", authority)
-    config.write_text(text.replace("proxy_pass http://", f"proxy_pass {scheme}://"))
-    return command
-
-
-def _naive(loop: str) -> Callable[[Place, str], Command]:
+def _naive(loop: str) -> Callable[[Place], Command]:
     script = HERE / "side_by_side" / "naive.py"
-    return lambda place, upstream: [sys.executable, script, str(place.port), upstream, loop]
-
-
-def _tidegate(place: Place, upstream: str) -> Command:
-    command = gateway.serving("")(place)
-    config = place.folder / "tidegate.toml"
-    config.write_text(config.read_text().replace(place.upstream, upstream))
-    return command
+    return lambda place: [sys.executable, script, str(place.port), place.upstream, loop]
 
 
 WAYS = (
-    Way(FIRST, _nginx, "worker process"),
+    Way(FIRST, nginx.command, "worker process"),
     Way("aiohttp's client, asyncio's loop", _naive("asyncio")),
     Way("aiohttp's client, uvloop", _naive("uvloop")),
-    Way("tidegate without plugins", _tidegate, gateway.MARKER),
+    Way("tidegate without plugins", gateway.serving(""), gateway.MARKER),
 )
 
 
@@ -151,43 +134,14 @@ def _started(
                 candidate = Candidate(
                     f"{way.name}-{scheme}".replace(" ", "-"),
                     "",
-                    lambda place, way=way, upstream=upstream: way.command(place, upstream),
+                    lambda place, way=way, url=upstream: way.command(
+                        replace(place, upstream_url=url)
+                    ),
                     way.worker,
                     settings=(("SSL_CERT_FILE", str(stage.folder / "ca.pem")),),
                 )
                 running[way.name, scheme] = stack.enter_context(stage.started(candidate))
         yield running
-
-
-FRONT = """\
-{user}worker_processes 1;
-daemon off;
-pid {folder}/nginx.pid;
-worker_rlimit_nofile 16384;
-events {{ worker_connections 16384; }}
-http {{
-  access_log off;
-  client_max_body_size 64m;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  keepalive_requests 10000000;
-  upstream mock {{ server 127.0.0.1:{mock}; keepalive 1024; keepalive_requests 10000000; }}
-  server {{
-    listen 127.0.0.1:{port} ssl backlog=4096;
-    ssl_certificate {folder}/server.pem;
-    ssl_certificate_key {folder}/server.pem;
-    location / {{
-      proxy_pass http://mock;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_buffering off;
-    }}
-  }}
-}}
-"""
 
 
 @contextmanager
@@ -197,19 +151,9 @@ def _front(stage: Stage, core: str) -> Iterator[dict[str, str]]:
     folder.mkdir()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(stage.folder / "ca.pem")
-    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-    config = folder / "nginx.conf"
-    user = "" if os.geteuid() else "user root;\n"
-    config.write_text(FRONT.format(user=user, folder=folder, mock=stage.upstream.port, port=port))
-    command: Command = [
-        nginx.nginx_program() or "nginx",
-        "-e",
-        "stderr",
-        "-p",
-        folder,
-        "-c",
-        config,
-    ]
+    certificate = folder / "server.pem"
+    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(certificate)
+    command = nginx.command(Place(port, stage.upstream.port, folder), certificate)
     process = Process(command, core, folder / "log")
     try:
         yield {

@@ -1,12 +1,11 @@
 """The relay: whatever the split of the upstream's bytes, the client gets them as they are, and they are read alike."""
 
 import asyncio
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.http.relay import Relay
+from support.relays import relaying
 from tidegate.http.request import no_exchange
 from tidegate.http.upstream import Connection
 from tidegate.pipeline.conclude import Course, Digests
@@ -55,20 +54,8 @@ class Sockets:
 async def relayed(pieces: list[bytes]) -> tuple[Sockets, Course]:
     """Pass an answer on that comes in these pieces."""
     upstream, client = Sockets(), Sockets()
-    sides: tuple[Any, Any] = upstream, client
     course = Course(no_exchange(1.0), 1, capture=Capture(Room()), digests=Digests())
-    relay = Relay(
-        sides[1],
-        course,
-        own_lines=b"x-tidegate-id: 1",
-        http10=False,
-        keep_alive=True,
-        first_byte_timeout_s=60,
-        idle_timeout_s=60,
-    )
-    connection = Connection(sides[0])
-    connection.connection_made(sides[0])
-    relay.send(connection, b"", b"")
+    relay, connection = relaying(upstream, client, course)
     for piece in pieces:
         connection.data_received(piece)
     await relay.answered()

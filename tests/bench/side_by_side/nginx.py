@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 from bench.side_by_side.place import UPSTREAM_KEY, Command, Place
 
@@ -23,14 +24,15 @@ http {{
   keepalive_requests 10000000;
   tcp_nodelay on;
   upstream api {{
-    server 127.0.0.1:{upstream_port};
+    server {authority};
     keepalive 1024;
     keepalive_requests 10000000;
   }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port} {ssl}backlog=4096;
+    {certificate}
     location / {{
-      proxy_pass http://api;
+      proxy_pass {scheme}://api;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header x-api-key {key};
@@ -52,14 +54,20 @@ def absent() -> str:
     return "" if nginx_program() else "nginx is not installed: no ratios to it"
 
 
-def command(place: Place) -> Command:
+def command(place: Place, certificate: Path | None = None) -> Command:
+    """Return how it is started; with a certificate (and its key), it serves TLS."""
+    scheme, _, authority = place.upstream.partition("://")
+    own = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
     config = place.folder / "nginx.conf"
     config.write_text(
         NGINX.format(
             user="" if os.geteuid() else "user root;\n",
             folder=place.folder,
             port=place.port,
-            upstream_port=place.upstream_port,
+            ssl="ssl " if certificate else "",
+            certificate=own if certificate else "",
+            scheme=scheme,
+            authority=authority,
             key=UPSTREAM_KEY,
             files=place.files,
             connections=2 * place.files,  # it closes some when only a sixteenth is left

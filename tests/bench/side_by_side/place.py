@@ -24,7 +24,9 @@ class Place:
     """Where spans are taken."""
     files: int = 16_384
     """How many descriptors a process may have."""
+    upstream_url: str = ""
+    """Where it sends requests, if not to the mock upstream itself."""
 
     @property
     def upstream(self) -> str:
-        return f"http://127.0.0.1:{self.upstream_port}"
+        return self.upstream_url or f"http://127.0.0.1:{self.upstream_port}"

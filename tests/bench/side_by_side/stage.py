@@ -100,7 +100,6 @@ class Stage:
         if candidate.name not in self._running:
             raise Failed("it is not running")
         running = self._running[candidate.name]
-        self.upstream.set(delay_us=case.pause_us)
         if case.resent:
             self.generator.run(running.port, case.first_time())
         if case.mode == "neighbour":
@@ -108,12 +107,11 @@ class Stage:
         return self._measure(candidate, running, case)
 
     def _measure(self, candidate: Candidate, running: Running, case: Case) -> Figures:
-        running.process.settle()
-        inside = overhead(running.admin_port) if candidate.measures_itself else None
+        if not candidate.measures_itself or case.mode != "unary":
+            return self.put(running, case)
+        before = overhead(running.admin_port)  # a scrape waits for all that was before it
         result = self.put(running, case)
-        if inside is not None and case.mode == "unary":
-            result["inside_us"] = overhead(running.admin_port).mean_since(inside) * 1e6
-        return result
+        return result | {"inside_us": overhead(running.admin_port).mean_since(before) * 1e6}
 
     def put(self, running: Running, case: Case) -> Figures:
         """Put one load through something that serves.
@@ -134,6 +132,7 @@ class Stage:
 
     def _measure_neighbour(self, running: Running, case: Case) -> Figures:
         """No CPU here: whose it is could not be told apart."""
+        self.upstream.set(delay_us=case.pause_us)
         running.process.settle()
         counted = self.upstream.stats()
         began = time.monotonic()
