@@ -1,11 +1,15 @@
 """The relay: whatever the split of the upstream's bytes, the client gets them as they are, and they are read alike."""
 
 import asyncio
+import hashlib
+import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.relays import relaying
+from tidegate.http.relay import SLOW_NS
 from tidegate.http.request import no_exchange
 from tidegate.http.upstream import Connection
 from tidegate.pipeline.conclude import Course, Digests
@@ -90,6 +94,25 @@ def test_any_split_is_passed_on_and_read_alike(
     assert course.capture is not None
     assert course.capture.payload() == payload
     assert client.pooled
+
+
+def test_what_comes_slowly_is_not_kept_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of streams are open that say little: what waits to be read would be their memory."""
+
+    async def slowly() -> None:
+        course = Course(no_exchange(1.0), 1, digests=Digests())
+        _, connection = relaying(Sockets(), Sockets(), course)
+        token = DELTA % 1
+        connection.data_received(HEAD + chunk(START + token))
+        for number in range(3):
+            now = time.monotonic_ns() + (number + 1) * 2 * SLOW_NS
+            monkeypatch.setattr("tidegate.http.relay.time.monotonic_ns", lambda now=now: now)
+            connection.data_received(chunk(token))
+            assert course.digests is not None
+            so_far = hashlib.sha256(START + token * (number + 2)).hexdigest()
+            assert course.digests.response.hexdigest() == so_far
+
+    asyncio.run(slowly())
 
 
 def parts(data: bytes, sizes: list[int]) -> list[bytes]:

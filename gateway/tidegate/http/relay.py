@@ -19,6 +19,8 @@ MOST_UNREAD = 16
 """Pieces of a stream that are looked at together: they take memory until then."""
 LARGE_BYTES = 2048
 """More than events of a few tokens: looked at by itself."""
+SLOW_NS = 1_000_000_000
+"""What comes after so long a gap is looked at by itself as well: there is time."""
 
 
 class Relay:
@@ -135,7 +137,7 @@ class Relay:
         gap = self._last_ns - before
         if gap > self._longest_gap:  # noqa: PLR1730 - max() takes three times as long
             self._longest_gap = gap
-        if len(unread) >= MOST_UNREAD or len(raw) > LARGE_BYTES:
+        if len(unread) >= MOST_UNREAD or len(raw) > LARGE_BYTES or gap > SLOW_NS:
             self._read()
 
     def _read(self) -> None:
