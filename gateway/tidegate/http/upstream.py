@@ -12,6 +12,10 @@ from tidegate.wire.framing import Framing, FramingError, UntilClose
 
 MAX_HEAD_BYTES = 64 * 1024
 """More than any CDN in front of an API adds."""
+SHORT_BYTES = 16 * 1024
+"""Of a body that is copied to its head, for one call of the system in place of two."""
+PART_BYTES = 256 * 1024
+"""Of a body that is sent at once: the copying of 10 MB kept all others waiting for 8 ms."""
 
 
 class UpstreamError(Exception):
@@ -66,7 +70,7 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """One connection to the upstream; one exchange at a time."""
 
-    __slots__ = ("_buffer", "_close", "_framing", "_pool", "_receiver", "idle_since", "transport")
+    __slots__ = ("_buffer", "_close", "_framing", "_full", "_pool", "_receiver", "_unsent", "idle_since", "transport")  # fmt: skip
 
     def __init__(self, pool: "Owner") -> None:
         self._pool = pool
@@ -76,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._framing: Framing | None = None
         self._buffer = b""
         self._close = False
+        self._unsent: memoryview | None = None  # of the body
+        self._full = False  # the transport has taken what it can for now
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -88,15 +94,34 @@ class Connection(asyncio.Protocol):
             return
         self._receiver = receiver
         self._framing = None
-        if len(body) < 16 * 1024:
+        if len(body) < SHORT_BYTES:
             transport.write(head + body)
         else:
             transport.write(head)
-            transport.write(body)
+            self._unsent = memoryview(body)
+            self._send_part()
+
+    def _send_part(self) -> None:
+        """Send what comes next of the body; what is left, after everybody else had a turn."""
+        unsent, transport = self._unsent, self.transport
+        if unsent is None or transport is None:
+            return
+        self._unsent = unsent[PART_BYTES:] if len(unsent) > PART_BYTES else None
+        self._full = False
+        transport.write(unsent[:PART_BYTES])
+        if self._unsent is not None and not self._full:
+            self._pool.loop.call_soon(self._send_part)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        if self._unsent is not None:
+            self._pool.loop.call_soon(self._send_part)
 
     def abort(self) -> None:
         """Close at once; the receiver hears nothing more."""
-        self._receiver = None
+        self._receiver = self._unsent = None
         if self.transport is not None:
             self.transport.abort()
 
@@ -139,7 +164,7 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamError(f"the answer is malformed: {error}", "upstream_cut"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
+        self.transport = self._unsent = None
         self._pool.forget(self)
         receiver, self._receiver = self._receiver, None
         if receiver is None:
@@ -181,7 +206,7 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport is not None:
             # An answer that came before the whole request had left is an odd ending.
-            unsent = transport.get_write_buffer_size()
+            unsent = self._unsent is not None or transport.get_write_buffer_size()
             if clean and not self._close and not unsent and not transport.is_closing():
                 if not transport.is_reading():
                     transport.resume_reading()  # a slow client had it paused
