@@ -48,7 +48,7 @@ TICK_S = 0.25
 
 ORPHAN_DRAIN_S = 5.0
 
-SWITCH_S = 0.001
+SWITCH_S = 0.0003
 """How long a thread that searches may go on when the event loop has something to do."""
 
 
@@ -198,10 +198,14 @@ def _rss_bytes() -> int:
 
 
 def _settle_memory() -> None:
-    """Keep what start-up made out of every later collection, and collect less often."""
+    """Keep what start-up made out of every later collection, and let none but a full one last long.
+
+    A collection looks at what has come to stay since the last one, some 150 ns each: at most 30,000 objects.
+    All of them are looked at rarely, as next to nothing here refers to itself.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 2, 2_500)
 
 
 async def _main(slot: int, listener: socket.socket) -> int:

@@ -114,10 +114,10 @@ class Scanner:
         return self.parts.get(name) == ()
 
     def _scanned(self, parts: Iterable[Part], deadline: Deadline) -> list[Hit]:
-        opened = self._opened(parts, deadline)
-        new = sum([1 for part in opened if part.name and part.found is None])
+        known = [(part, self.parts.get(part.name) if part.name else None) for part in parts]
+        new = sum([1 for part, found in known if part.name and found is None])
         hits: list[Hit] = []
-        for some in _portions(opened):
+        for some in _portions(_opened(known, deadline)):
             hits += self._settled(some, deadline, by_string=new <= MOST_BY_STRING)
         return hits
 
@@ -138,15 +138,6 @@ class Scanner:
                 self.parts.put(name, found)
             for at, secrets in found:
                 yield from _hits(leaves[at], secrets)
-
-    def _opened(self, parts: Iterable[Part], deadline: Deadline) -> list[_Opened]:
-        """Return the parts that are new, or are known to hold something."""
-        opened = []
-        for part in paced(parts, deadline):
-            found = self.parts.get(part.name) if part.name else None
-            if found != ():
-                opened.append(_Opened(part.name, _worth(part, deadline), found))
-        return opened
 
     def _searched(self, asked: list[Asked], deadline: Deadline) -> list[tuple[Secret, ...]]:
         """Return the secrets of each string.
@@ -182,7 +173,14 @@ def paced(items: Iterable[T], deadline: Deadline) -> Iterator[T]:
         yield item
 
 
-def _portions(opened: list[_Opened]) -> Iterator[list[_Opened]]:
+def _opened(known: Iterable[tuple[Part, Found | None]], deadline: Deadline) -> Iterator[_Opened]:
+    """Yield the parts that are new, or are known to hold something."""
+    for part, found in paced(known, deadline):
+        if found != ():
+            yield _Opened(part.name, _worth(part, deadline), found)
+
+
+def _portions(opened: Iterable[_Opened]) -> Iterator[list[_Opened]]:
     """Yield the parts, some at a time."""
     some: list[_Opened] = []
     size = 0
