@@ -13,6 +13,7 @@ import msgspec
 
 from tidegate.control import Order, Report, decode_report, encode
 from tidegate.errors import Problem
+from tidegate.scheduling import give_way
 
 RESTART_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 HEALTHY_S = 30.0
@@ -82,7 +83,8 @@ class Children:
             bufsize=0,
             pass_fds=child.descriptors,
         )
-        _yield(process.pid, child.niceness)
+        if child.niceness:
+            give_way(process.pid, child.niceness)
         child.process, child.started, child.restart_at = process, time.monotonic(), None
         child.ready, child.heard, child.unsent = False, b"", b""
         child.condition = child.remark = ""
@@ -185,11 +187,3 @@ class Children:
             if pipe in self._selector.get_map():
                 self._selector.unregister(pipe)
             pipe.close()
-
-
-def _yield(pid: int, niceness: int) -> None:
-    """Let a process that has just been born be nice, and not break in on others when it wakes."""
-    if niceness:
-        with contextlib.suppress(OSError):  # it is all the same to what it does
-            os.setpriority(os.PRIO_PROCESS, pid, niceness)
-            os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))

@@ -19,6 +19,7 @@ from tidegate.clock import Clock
 from tidegate.errors import PluginError
 from tidegate.exchange import Exchange, Principal, Request
 from tidegate.plugin import ADMIT, Admit, Decision, Host, Note, PluginSpec, Refuse, Stage
+from tidegate.scheduling import give_way
 from tidegate.wire.memo import Memo
 from tidegate.wire.transcript import Transcript
 from tidegate_plugins.redact import keys, ruleset
@@ -156,7 +157,7 @@ async def open_redact(config: RedactConfig, host: Host) -> AsyncIterator[Redact]
     )
     check_names(config, rules.groups(), engine)
     found = scanner(engine, key, config.memo_entries)
-    pool = ThreadPoolExecutor(config.threads, thread_name_prefix=f"redact-{host.name}")
+    pool = ThreadPoolExecutor(config.threads, f"redact-{host.name}", initializer=give_way)
     pins = None
     if config.pin == "session":
         rules_name = f"{book.version}.config-{_digest(config)}"
