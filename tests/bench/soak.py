@@ -41,6 +41,7 @@ HERE = Path(__file__).resolve().parent
 POLITE = "Anthropic/Python"
 """What the load generator says it is."""
 KEEP_ALIVE_S = 4
+MEMO_ENTRIES = 4096
 WORKERS = 2
 SAMPLE_S = 5.0
 CHAIN = gateway.CHAIN + '[[plugins]]\nuse = "usage"\n'
@@ -205,9 +206,13 @@ class Soak:
 
 
 def configuration(place: Place, max_tokens: int) -> str:
-    """Return the whole chain, with a limit that tells two configurations apart."""
+    """Return the whole chain, with a limit that tells two configurations apart.
+
+    Redaction remembers so few strings that its memory is full before the trend is looked at.
+    """
     text = gateway.written(place, CHAIN, workers=WORKERS, store="sqlite")
     text = text.replace("[upstream]\n", f"[upstream]\nkeep_alive_s = {KEEP_ALIVE_S}\n")
+    text = text.replace('action = "mask"', f'action = "mask"\nmemo_entries = {MEMO_ENTRIES}')
     return text.replace("max_tokens = 32000", f"max_tokens = {max_tokens}")
 
 
