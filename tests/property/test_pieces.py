@@ -132,7 +132,7 @@ def test_messages_cut_and_put_together_otherwise_are_judged_alike(
 
 
 def conversation(turns: int, *more: Any) -> bytes:
-    said = [{"role": "user", "content": f"turn {i} " * 300} for i in range(turns)]
+    said = [{"role": "user", "content": f"turn {i} " * 600} for i in range(turns)]
     return json.dumps({"model": "m", "messages": [*said, *more]}, separators=(",", ":")).encode()
 
 

@@ -18,7 +18,7 @@ from tidegate.wire.strict import MAX_DEPTH, BodyError, decode
 
 SHORTEST = 16_384
 """Bytes of a body from which on it is cut."""
-SHORTEST_PIECE = 2_048
+SHORTEST_PIECE = 4_096
 """Bytes. Short messages are in one piece with what comes next."""
 STEP = 131_072
 """Bytes that are read between two pauses: about a millisecond. Of those that are known, four times as many."""
@@ -133,10 +133,10 @@ class _Cut(NamedTuple):
         end = self.first
         start = end + self.step
         while end < self.last:
-            end = self.raw.find(self.joint, end) + 1
-            if end - start >= SHORTEST_PIECE or end == self.last:
-                yield view[start:end]
-                start = end + self.step
+            enough = start + SHORTEST_PIECE
+            end = self.raw.find(self.joint, enough - 1) + 1 if enough < self.last else self.last
+            yield view[start:end]
+            start = end + self.step
 
 
 _OPENING = re.compile(rb'"messages"\s*+:\s*+\[\s*+(\{\s*+"[a-z_]{1,32}"\s*+:)')
