@@ -20,6 +20,7 @@ from tidegate_plugins.redact import Redact, cache_dir, ruleset, scanner
 from tidegate_plugins.redact.config import Pii, RedactConfig
 from tidegate_plugins.redact.engine import Engine, Kingfisher, open_kingfisher
 from tidegate_plugins.redact.examples import expand
+from tidegate_plugins.redact.together import Together
 from tidegate_plugins.redact.verdict import Rulebook
 
 KEY = b"a key that only the tests use, 1"
@@ -43,7 +44,8 @@ def policy(config: RedactConfig | None = None, other: Engine | None = None) -> R
     rules = ruleset.load(config.pii)
     book = Rulebook(config, KEY, rules.groups(), "rules-test.key-test")
     found = scanner(other or engine(*config.pii), KEY, config.memo_entries)
-    return Redact(config, found, book, ThreadPoolExecutor(1), SystemClock())
+    together = Together(found.scan_parts)
+    return Redact(config, found, book, ThreadPoolExecutor(1), SystemClock(), together)
 
 
 def host(state_dir: Path) -> Host:

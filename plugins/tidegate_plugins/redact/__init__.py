@@ -35,7 +35,9 @@ from tidegate_plugins.redact.engine import (
 from tidegate_plugins.redact.pins import Pins, RuleSet
 from tidegate_plugins.redact.placeholder import digest, placeholder
 from tidegate_plugins.redact.scan import Deadline, Scanner
+from tidegate_plugins.redact.together import Together
 from tidegate_plugins.redact.verdict import Rulebook, decide, findings
+from tidegate_plugins.redact.walk import parts, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Redact:
     book: Rulebook
     pool: ThreadPoolExecutor
     clock: Clock
+    together: Together
     pins: Pins | None = None
     """Where conversations keep their rule set."""
 
@@ -56,7 +59,10 @@ class Redact:
             return ADMIT
         deadline = self._deadline()
         try:
-            if self.scanner.unknown_bytes(request.body) <= self.config.inline_bytes:
+            size = self.scanner.unknown_bytes(request.body)
+            if size <= self.config.inline_bytes:
+                if await self._is_clean(request, size, deadline):
+                    return decide(self.book, request.body, (), request.principal.team)
                 return self.evaluate(request, deadline, exchange.client.session)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(
@@ -64,6 +70,12 @@ class Redact:
             )
         except EngineTimeout:
             return self._late()
+
+    async def _is_clean(self, request: Request, size: int, deadline: Deadline) -> bool:
+        if self.pins is not None:  # others may be searched by other rules
+            return False
+        found = parts(request.body, self.scanner.is_clean)
+        return await self.together.clean(found, size, deadline)
 
     def evaluate(self, request: Request, deadline: Deadline, session: str = "") -> Decision:
         """Search and decide, in whatever thread this is called.
@@ -91,6 +103,9 @@ class Redact:
         deadline = self._deadline()
         try:
             if answer.bytes <= self.config.inline_bytes:
+                found = (whole(answer.document, "answer"),)
+                if await self.together.clean(found, answer.bytes, deadline):
+                    return ()
                 return self.search(answer, principal.team, deadline)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(
@@ -163,7 +178,7 @@ async def open_redact(config: RedactConfig, host: Host) -> AsyncIterator[Redact]
         rules_name = f"{book.version}.config-{_digest(config)}"
         pins = Pins(host.state_dir, RuleSet(rules_name, found, book), config.pin_sessions)
     try:
-        yield Redact(config, found, book, pool, host.clock, pins)
+        yield Redact(config, found, book, pool, host.clock, Together(found.scan_parts), pins)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -94,7 +94,7 @@ class Scanner:
         Raises:
             EngineTimeout: it took too long; nothing is known.
         """
-        return self._scanned([whole(document, kind)], deadline)
+        return self.scan_parts([whole(document, kind)], deadline)
 
     def scan_body(self, body: Body, deadline: Deadline) -> list[Hit]:
         """Return every secret of a body, in document order. What was sent before is not read again.
@@ -102,7 +102,7 @@ class Scanner:
         Raises:
             EngineTimeout: it took too long; nothing is known.
         """
-        return self._scanned(parts(body, self.is_clean), deadline)
+        return self.scan_parts(parts(body, self.is_clean), deadline)
 
     def unknown_bytes(self, body: Body) -> int:
         """Return how much of a body is not known to be clean."""
@@ -113,7 +113,12 @@ class Scanner:
         """Whether nothing was found in the part of that name."""
         return self.parts.get(name) == ()
 
-    def _scanned(self, parts: Iterable[Part], deadline: Deadline) -> list[Hit]:
+    def scan_parts(self, parts: Iterable[Part], deadline: Deadline) -> list[Hit]:
+        """Return every secret of some parts, of one document or of several.
+
+        Raises:
+            EngineTimeout: it took too long; nothing is known.
+        """
         known = [(part, self.parts.get(part.name) if part.name else None) for part in parts]
         new = sum([1 for part, found in known if part.name and found is None])
         hits: list[Hit] = []

@@ -220,7 +220,7 @@ async def test_the_memory_changes_nothing_and_holds_no_secret() -> None:
 
 async def test_what_was_sent_before_is_not_even_walked_through() -> None:
     one = policy()
-    turns = [f"turn {i} of the conversation: x={i} " * 90 for i in range(21)]
+    turns = [f"turn {i} of the conversation: x={i} " * 180 for i in range(21)]
     await one.admit(EXCHANGE, request(dumps(conversation(*turns))))
     await one.admit(EXCHANGE, request(dumps(conversation(*turns, TOKEN))))
     assert len(one.scanner.parts) == 20  # all but the first and the last of the second body
