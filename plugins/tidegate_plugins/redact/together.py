@@ -14,8 +14,8 @@ from tidegate_plugins.redact.search import WINDOW
 from tidegate_plugins.redact.sieve import LARGEST
 from tidegate_plugins.redact.walk import Part
 
-BUSY_S = 0.002
-"""Who comes this long after the last one need not wait for others: there are none."""
+BUSY_S = 0.001
+"""Who comes this long after the last one need not wait for others, if that one had no company."""
 
 Search = Callable[[Iterable[Part], Deadline], list[Hit]]
 
@@ -34,6 +34,7 @@ class Together:
         self._waiting: list[_Waiting] = []
         self._bytes = 0
         self._last_s = 0.0
+        self._company = False  # of the last one that waited
 
     async def clean(self, parts: Iterable[Part], size: int, deadline: Deadline) -> bool:
         """Return whether these parts, of so many bytes, were searched and nothing was found.
@@ -42,7 +43,8 @@ class Together:
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        busy, self._last_s = now - self._last_s < BUSY_S, now
+        busy = self._company or now - self._last_s < BUSY_S
+        self._last_s = now
         if not busy or size > LARGEST:
             return False
         if not self._waiting:
@@ -58,6 +60,7 @@ class Together:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if not waiting:
             return
+        self._company = len(waiting) > 1
         try:
             every = chain.from_iterable(each.parts for each in waiting)
             clean = not self._search(every, waiting[0].deadline)

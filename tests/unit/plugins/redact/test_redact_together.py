@@ -45,9 +45,12 @@ def replaced(decision: Decision) -> list[str]:
 async def test_clean_bodies_that_come_at_once_take_two_calls() -> None:
     """One for the first, of which nobody knows that others come, and one for the rest."""
     watched = Watched()
-    decisions = await decided(policy(other=watched), CLEAN)
+    one = policy(other=watched)
+    decisions = await decided(one, CLEAN)
     assert [replaced(decision) for decision in decisions] == [[]] * MANY
     assert watched.calls == 2
+    await decided(one, [f"and {text}" for text in CLEAN])  # now it is known
+    assert watched.calls == 3
 
 
 async def test_one_alone_does_not_wait_for_others() -> None:
