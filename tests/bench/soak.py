@@ -127,6 +127,8 @@ class Soak:
         generators = Generators(
             stage.generator, running.port, clients=self._clients, rate=self._rate
         )
+        say("filling what remembers texts")
+        generators.fill(min(EPISODE_S, seconds))
         began = time.monotonic()
         watch = Watch(running.process.pid, began, self.samples, min(SAMPLE_S, seconds / 30))
         with ExitStack() as stack:

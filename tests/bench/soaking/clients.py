@@ -34,15 +34,23 @@ class Generators:
         self._clients = clients
         self._rate = rate
 
+    def fill(self, seconds: float) -> None:
+        """Send texts that are all new, until whatever remembers texts remembers as many as it may."""
+        self._run([("unary", "1m", ["-c", "16", "-u"])], seconds)
+
     def episode(self, seconds: float) -> None:
-        """Run all of them for so long, and let what they began come to its end."""
-        ends = ["-d", str(seconds), "-w", "0", "-F"]
+        """Run all of them for so long."""
         leaving = ["-A", str(LEAVING_PERCENT), "-R", "50"]
         loads = [
             ("mixed", "mixed", ["-c", str(self._clients), *leaving]),
             ("unary", "1k", ["-c", "16", "-r", str(self._rate), "-u"]),
             ("stream", "1k_s20", ["-c", "4", "-R", "50", "-u"]),
         ]
+        self._run(loads, seconds)
+
+    def _run(self, loads: Sequence[tuple[str, str, list[str]]], seconds: float) -> None:
+        """Let what they began come to its end."""
+        ends = ["-d", str(seconds), "-w", "0", "-F"]
         running = [
             self._start(self._generator.command(mode, self._port, body, *more, *ends))
             for mode, body, more in loads
