@@ -14,9 +14,6 @@ from tidegate_plugins.redact.search import WINDOW
 from tidegate_plugins.redact.sieve import LARGEST
 from tidegate_plugins.redact.walk import Part
 
-BUSY_S = 0.001
-"""Who comes this long after the last one need not wait for others, if that one had no company."""
-
 Search = Callable[[Iterable[Part], Deadline], list[Hit]]
 
 
@@ -33,22 +30,21 @@ class Together:
         self._search = search
         self._waiting: list[_Waiting] = []
         self._bytes = 0
-        self._last_s = 0.0
-        self._company = False  # of the last one that waited
+        self._came = 0  # in this turn
+        self._company = False  # in the last turn in which anybody came, there were several
 
     async def clean(self, parts: Iterable[Part], size: int, deadline: Deadline) -> bool:
         """Return whether these parts, of so many bytes, were searched and nothing was found.
 
-        False says nothing about them: they have to be searched by themselves.
+        False says nothing about them: they have to be searched by themselves. So it is for who seems
+        to come alone.
         """
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        busy = self._company or now - self._last_s < BUSY_S
-        self._last_s = now
-        if not busy or size > LARGEST:
+        if not self._came:
+            loop.call_soon(self._end_turn)
+        self._came += 1
+        if size > LARGEST or not (self._company or self._came > 1):
             return False
-        if not self._waiting:
-            loop.call_soon(self._search_all)
         waiting = _Waiting(parts, deadline, loop.create_future())
         self._waiting.append(waiting)
         self._bytes += size
@@ -56,11 +52,14 @@ class Together:
             self._search_all()
         return await waiting.clean
 
+    def _end_turn(self) -> None:
+        self._company, self._came = self._came > 1, 0
+        self._search_all()
+
     def _search_all(self) -> None:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if not waiting:
             return
-        self._company = len(waiting) > 1
         try:
             every = chain.from_iterable(each.parts for each in waiting)
             clean = not self._search(every, waiting[0].deadline)
