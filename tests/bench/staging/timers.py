@@ -22,6 +22,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("outline", "tidegate.wire.outline:_outline"),
     ("outline", "tidegate.wire.outline:_look"),
     ("redact: walk, digests, memory", "tidegate_plugins.redact:Redact.evaluate"),
+    ("redact: walk, digests, memory", "tidegate_plugins.redact.together:Together._search_all"),
     ("redact: the engine", "tidegate_plugins.redact.engine:Kingfisher.find"),
     ("redact: look at the answer", "tidegate_plugins.redact:Redact.search"),
     ("final check", "tidegate.pipeline.admission:still_says"),
