@@ -1,17 +1,24 @@
 """Small bodies at once: decided as each would be alone, with fewer calls of the engine."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
 
 from redacting import EXCHANGE, conversation, dumps, engine, github, policy, request
+from tidegate.clock import SystemClock
 from tidegate.exchange import ANONYMOUS
 from tidegate.plugin import Admit, Decision
 from tidegate.wire.transcript import Transcript
 from tidegate_plugins.redact import Redact
 from tidegate_plugins.redact.config import RedactConfig
 from tidegate_plugins.redact.engine import Engine, EngineTimeout, Finding
+from tidegate_plugins.redact.scan import Deadline, Hit
+from tidegate_plugins.redact.search import WINDOW
+from tidegate_plugins.redact.sieve import LARGEST
+from tidegate_plugins.redact.together import Together
+from tidegate_plugins.redact.walk import Part, whole
 
 MANY = 24
 CLEAN = [f"look at src/module_{number}/handler_of_requests.py" for number in range(MANY)]
@@ -103,16 +110,26 @@ async def test_answers_are_searched_with_the_rest() -> None:
     assert watched.calls < MANY
 
 
-@pytest.mark.parametrize(("words", "calls"), [(1, 2), (700, 4), (2_000, MANY)])
-async def test_what_would_take_long_is_not_put_off_to_the_end_of_the_turn(
-    words: int, calls: int
-) -> None:
-    """A window full is searched at once, and what is not small by itself."""
-    watched = Watched()
-    texts = [
-        f"lib/long_winded_names_{number}.py " + "word after word, " * words
-        for number in range(MANY)
-    ]
-    decisions = await decided(policy(other=watched), texts)
-    assert [replaced(decision) for decision in decisions] == [[]] * MANY
-    assert watched.calls >= calls
+async def test_a_window_full_is_searched_before_the_turn_ends() -> None:
+    """The end of the turn must not take long, whatever has come in it."""
+    searched: list[int] = []
+
+    def search(parts: Iterable[Part], deadline: Deadline) -> list[Hit]:
+        searched.append(len(list(parts)))
+        return []
+
+    together, part = Together(search), whole({})
+    deadline = Deadline(SystemClock(), 1 << 62, 1.0)
+    sizes = [LARGEST, *[LARGEST] * (WINDOW // LARGEST), LARGEST, LARGEST + 1]
+    work = [together.clean([part], size, deadline) for size in sizes]
+    tasks = [asyncio.create_task(each) for each in work]
+    in_the_turn: list[int] = []
+    asyncio.get_running_loop().call_soon(lambda: in_the_turn.extend(searched))
+    clean = await asyncio.gather(*tasks)
+    assert in_the_turn == [WINDOW // LARGEST]
+    assert searched == [WINDOW // LARGEST, 1]
+    assert clean == [
+        False,
+        *[True] * (WINDOW // LARGEST + 1),
+        False,
+    ]  # the first, and what is large
