@@ -45,8 +45,7 @@ class Exchanges:
     """Counts exchange records into a state."""
 
     def __init__(self, state: State, config: MetricsConfig, pricing: Pricing) -> None:
-        self._open = state.open
-        self._open_streams = state.open_streams
+        self._inflight = state.inflight
         self._labels = Labels(state, config)
         self._shadow = CounterSeries(state, catalogue.SHADOW)
         self._decisions = Decisions(state, self._labels)
@@ -68,8 +67,7 @@ class Exchanges:
 
     def add(self, record: ExchangeRecord) -> None:
         """Count one exchange."""
-        self._open.discard(record.id)
-        self._open_streams.discard(record.id)
+        self._inflight.pop(record.id, None)
         lane = self._lane(record)
         trace = record.trace.trace_id if record.trace else ""
         lane.requests.value += 1

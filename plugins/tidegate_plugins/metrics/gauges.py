@@ -136,13 +136,13 @@ def _progress(current: State) -> Iterator[Metric]:
         "tidegate_inflight_requests",
         "Exchanges that have left towards the upstream and are not over.",
         (),
-        [((), len(current.open))],
+        [((), len(current.inflight))],
     )
     yield gauge(
         "tidegate_open_streams",
         "Those of them that asked for a stream.",
         (),
-        [((), len(current.open_streams))],
+        [((), sum(current.inflight.values()))],
     )
     yield gauge(
         "tidegate_observer_newest_record_timestamp_seconds",

@@ -49,15 +49,12 @@ class Projection:
             case Content():
                 pass  # never asked for
             case Intent():
-                self._state.open.add(record.id)
-                if record.stream:
-                    self._state.open_streams.add(record.id)
+                self._state.inflight[record.id] = record.stream
             case Vitals():
                 self._vitals(record)
             case SegmentStart():
                 # These intents may have been in a segment that is gone by now.
-                self._state.open.update(intent.id for intent in record.open)
-                self._state.open_streams.update(i.id for i in record.open if i.stream)
+                self._state.inflight.update((intent.id, intent.stream) for intent in record.open)
             case WriterEnd():
                 self._ends.add((record.by,))
         self._records[type(record)].value += 1

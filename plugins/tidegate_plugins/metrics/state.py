@@ -45,10 +45,8 @@ class State(msgspec.Struct, omit_defaults=True):
     limits: dict[str, tuple[float, float]] = {}
     """Upstream rate limits, by kind and upstream: when and what the last answer said."""
     vitals: dict[int, Vitals] = {}
-    open: set[str] = set()
-    """Ids that have left and are not over."""
-    open_streams: set[str] = set()
-    """Those of them that asked for a stream."""
+    inflight: dict[str, bool] = {}
+    """Ids that have left and are not over; true for those that asked for a stream."""
     reloaded: dict[int, tuple[float, bool]] = {}
     """By worker: when it last tried a configuration, and whether it took it."""
     newest: float = 0.0
