@@ -139,7 +139,8 @@ async def test_traffic_flows_if_it_may_and_is_written_down_later(disk: Disk) -> 
             await clients.seen(60)
             known = len(running.records())
             assert known < len(clients.ids)
-            assert whole_lines(running.directory)
+            # Between a write that does not fit and the cut there is a moment.
+            await until(lambda: whole_lines(running.directory))
             disk.free()
             await clients.seen(20)
         assert set(clients.statuses) == {200}
