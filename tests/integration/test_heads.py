@@ -11,6 +11,7 @@ from tidegate.keys import digest
 from tidegate.testing.upstream import Call, scripted_upstream
 
 BODY = b'{"model":"claude-x","max_tokens":5,"messages":[]}'
+STREAMED = BODY.replace(b"{", b'{"stream":true,', 1)
 KEYS = {"a": "tgk_" + "a" * 40, "b": "tgk_" + "b" * 40}
 ENTRIES = ", ".join(
     f'{{ id = "{name}", team = "team-{name}", sha256 = "{digest(key)}" }}'
@@ -43,13 +44,14 @@ async def answer(call: Call) -> None:
         (head("x-custom: 2", "connection: x-custom"), 200, "a", None),
     ],
 )
+@pytest.mark.parametrize("before", [BODY, STREAMED], ids=["plain", "stream"])
 async def test_a_request_is_judged_by_its_own_head_and_not_by_that_of_the_one_before(
-    tmp_path: Path, lines: bytes, status: int, who: str | None, sent: str | None
+    tmp_path: Path, before: bytes, lines: bytes, status: int, who: str | None, sent: str | None
 ) -> None:
     async with scripted_upstream(answer) as upstream, gateway(tmp_path, upstream.url, TOML) as gate:
         reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-        for each in (head(), head(), lines):
-            writer.write(post(BODY, headers=each))
+        for body, each in ((before, head()), (before, head()), (BODY, lines)):
+            writer.write(post(body, headers=each))
             found = (await read_answer(reader))[0]
         writer.close()
         records = await gate.exchanges(3)

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class _Waiting(list[Any]):
+    """Requests that wait for their turn on one connection, nearly always none.
+
+    In place of aiohttp's deque, which takes 760 bytes when it is empty.
+    """
+
+    __slots__ = ()
+
+    def popleft(self) -> Any:
+        return self.pop(0)
+
+
 class ClientConnection(RequestHandler):
     """One client's connection."""
 
@@ -25,21 +37,23 @@ class ClientConnection(RequestHandler):
         super().__init__(*args, **kwargs)
         self._relay: Relay | None = None
         self._slow = False
+        self._messages = _Waiting()  # type: ignore[assignment]
         self.head: Head | None = None
         """Of the last request."""
 
     def attach(self, relay: "Relay | None", *, lasting: bool = False) -> None:
         """Tell `relay` from now on when the client is slow; it may be so already.
 
-        While an answer is `lasting`, what can be made again takes no memory: the head's lines
-        as they have left, and aiohttp's timer for idle connections, which it sets after each
+        While an answer is `lasting`, what can be made again takes no memory: what was worked
+        out of the head, and aiohttp's timer for idle connections, which it sets after each
         answer and which does nothing while there is a request. A kilobyte for each stream.
         """
         self._relay = relay
         if lasting:
             self.keep_alive(True)
             if self.head is not None:
-                self.head.sent = None
+                self.head.forget()
+                self.head = None
         if relay is not None and self._slow:
             relay.pause()
 

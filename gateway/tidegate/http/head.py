@@ -35,6 +35,12 @@ class Head:
         self._checked = self._presented = self._body_checked = False
         self._credential: Credential | None = None
 
+    def forget(self) -> None:
+        """Let go of what was worked out; its owner, too, is to let go of this."""
+        self.pairs = []
+        self.sent = self._credential = None
+        self._presented = False
+
     def check(self, fields: Fields) -> None:
         """Refuse what might be another request to whoever reads it next.
 

@@ -46,7 +46,7 @@ class Admission(msgspec.Struct):
 
     def forget_body(self) -> None:
         """Let go of what has been sent: conversations are large, and answers take minutes."""
-        self.request = replace(self.request, body=EMPTY)
+        self.request = replace(self.request, body=EMPTY, credential=None)
 
     def refuse(self, refusal: Refuse, plugin: str) -> None:
         """End here."""
