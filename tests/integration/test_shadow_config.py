@@ -16,6 +16,7 @@ from tidegate.config import Config
 from tidegate.errors import ConfigError
 from tidegate.keys import digest, new_key
 from tidegate.pipeline.host import Link
+from tidegate.pipeline.limit import TimeLimit
 from tidegate.pipeline.shadow import MAX_PENDING, Course, Job, Shadow
 from tidegate.plugin import ADMIT, Refuse, Stage
 from tidegate.record import ShadowDifference
@@ -184,7 +185,8 @@ def plugin(stage: Stage = Stage.AUTHORIZE) -> Any:
 
 async def opened(act: Any, told: list[ShadowDifference], *stages: Stage) -> Shadow:
     async def open_policy(link: Any, config: Any, stack: Any, clock: Any) -> Link:
-        return Link(name="p", policy=Scripted(act), stage=link.spec.stage, timeout_s=0.05)
+        limit = TimeLimit(0.05)
+        return Link(name="p", policy=Scripted(act), stage=link.spec.stage, limit=limit)
 
     chosen = [plugin(stage) for stage in stages or (Stage.AUTHORIZE,)]
     shadow = await Shadow.open(Config(), chosen, FakeClock(), open_policy)

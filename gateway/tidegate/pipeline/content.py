@@ -13,7 +13,7 @@ from tidegate.config import Config
 from tidegate.errors import Problem, place_of
 from tidegate.exchange import ANONYMOUS
 from tidegate.pipeline.conclude import Course, principal_of
-from tidegate.pipeline.host import Link, within
+from tidegate.pipeline.host import Link
 from tidegate.plugin import Redactor
 from tidegate.record import Content
 from tidegate.wire.kept import bounded, text_of
@@ -84,7 +84,7 @@ async def _clean(
         for link in links:
             redactor = cast(Redactor, link.policy)
             work = redactor.clean(kept, course.principal or ANONYMOUS)
-            kept = await within(work, link.timeout_s)
+            kept = await link.limit.within(work)
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything
         place = place_of(error)
         log.warning("policy %s: content not kept: %s (%s)", link.name, place, course.exchange.id)

@@ -13,6 +13,7 @@ from tidegate.config import Config
 from tidegate.errors import ConfigError, PluginError, Problem
 from tidegate.pipeline import content
 from tidegate.pipeline.host import Link
+from tidegate.pipeline.limit import TimeLimit
 from tidegate.pipeline.shadow import Shadow, read_shadow
 from tidegate.pipeline.targets import Target, open_targets
 from tidegate.plugin import Host, Inspector, Policy
@@ -122,7 +123,7 @@ async def open_policy(
         stage=link.spec.stage,
         shadow=plugin.mode == "shadow",
         admit_on_error=plugin.on_error == "admit",
-        timeout_s=plugin.timeout_s,
+        limit=TimeLimit(plugin.timeout_s),
     )
 
 

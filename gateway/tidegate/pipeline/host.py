@@ -1,23 +1,17 @@
 """Runs one policy: in time, measured, in its mode, and with nothing it does trusted."""
 
-import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Generator
-from dataclasses import dataclass
-from types import coroutine
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
 
 import msgspec
 
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Request
+from tidegate.pipeline.limit import TimeLimit
 from tidegate.plugin import Admit, Answer, Decision, Policy, Refuse, Stage
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
 
 NOT_EVALUATED = "not_evaluated"
 """In the record: the policy did not look, or was not asked."""
@@ -32,7 +26,7 @@ class Link:
     stage: Stage
     shadow: bool = False
     admit_on_error: bool = False
-    timeout_s: float = 10
+    limit: TimeLimit = field(default_factory=TimeLimit)
 
     @property
     def mode(self) -> str:
@@ -54,10 +48,11 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
     """Return the policy's verdict. Whatever goes wrong in it becomes a verdict as well."""
     began = time.perf_counter_ns()
     try:
-        decision = await within(link.policy.admit(exchange, request), link.timeout_s)
+        decision = await link.limit.within(link.policy.admit(exchange, request))
         word = _word(link, decision)
     except TimeoutError:
-        log.error("policy %s: no decision within %s s (%s)", link.name, link.timeout_s, exchange.id)  # noqa: TRY400
+        limit_s = link.limit.timeout_s
+        log.error("policy %s: no decision within %s s (%s)", link.name, limit_s, exchange.id)  # noqa: TRY400
         decision, word = _unavailable(link, "timeout"), "timeout"
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything; all of it fails closed
         # The traceback only names code: message and locals of a plugin may hold content.
@@ -87,35 +82,3 @@ def _unavailable(link: Link, rule: str) -> Refuse:
         rule=rule,
         retry_after_s=1,
     )
-
-
-async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """Return the result of `work`, cancelled with TimeoutError after `timeout_s`.
-
-    Most policies never wait for anything. Those are run through at once: a timer is set
-    only when the work first waits (the timer alone would cost more than such a policy).
-    """
-    try:
-        waiting_for = work.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    async with asyncio.timeout(timeout_s):
-        return await _resume(work, waiting_for)
-
-
-@coroutine
-def _resume(work: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
-    """Go on with a coroutine that has been started by hand and waits for `waiting_for`."""
-    while True:
-        try:
-            try:
-                sent = yield waiting_for
-            except GeneratorExit:
-                work.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - cancellation above all: it is the work's
-                waiting_for = work.throw(error)
-            else:
-                waiting_for = work.send(sent)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from typing import cast
 from tidegate.errors import place_of
 from tidegate.exchange import ANONYMOUS
 from tidegate.pipeline.conclude import Course, principal_of
-from tidegate.pipeline.host import Link, within
+from tidegate.pipeline.host import Link
 from tidegate.plugin import Inspector, Note
 from tidegate.record import DecisionRecord, Inspection
 from tidegate.wire.capture import Capture
@@ -70,7 +70,7 @@ async def _ask(link: Link, course: Course, answer: Transcript) -> list[DecisionR
     principal = course.principal or ANONYMOUS
     try:
         work = inspector.inspect(course.exchange, principal, answer)
-        notes = await within(work, link.timeout_s)
+        notes = await link.limit.within(work)
         found = [_noted(link, note) for note in notes]
     except TimeoutError:
         return [*missed, _missed(link, "timeout")]
