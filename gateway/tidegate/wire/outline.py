@@ -24,7 +24,8 @@ Json = dict[str, Any]
 HIDDEN = "?"
 """Stands for a string that is not kept. No model id, host or word of the API is written so."""
 
-PIECES_A_STEP = 256
+STEP = 1_048_576
+"""Bytes of new pieces that are looked at between two pauses: about a millisecond."""
 MAX_ITEMS = 32
 """Of each list. What is beyond is counted in the record, and not described."""
 
@@ -44,10 +45,13 @@ def outline_of(body: Body) -> Json:
 
 def outlining(body: Body) -> Generator[None, None, Json]:
     """Do the same in steps of a millisecond, as it is for each body, also for large ones."""
-    for number, piece in enumerate(body.pieces):
+    new = 0
+    for piece in body.pieces:
         if _known.get(piece.name) is None:
             _known.put(piece.name, _look(piece))
-        if number % PIECES_A_STEP == PIECES_A_STEP - 1:
+            new += len(piece.raw)
+        if new >= STEP:
+            new = 0
             yield
     return _outline(body.frame, body.pieces, body.at)
 

@@ -20,6 +20,11 @@ SHORTEST = 16_384
 """Bytes of a body from which on it is cut."""
 SHORTEST_PIECE = 4_096
 """Bytes. Short messages are in one piece with what comes next."""
+SHORTEST_PART = 32
+"""Nor is a piece shorter than such a part of what is before it. Then a long conversation has few of
+them, and of what it says last, little is read again in proportion when it grows."""
+MOST_ENOUGH = 32_768
+"""Bytes from which on no piece is too short: a long one is read in one step."""
 STEP = 131_072
 """Bytes that are read between two pauses: about a millisecond. Of those that are known, four times as many."""
 KNOWN = 65_536
@@ -133,7 +138,7 @@ class _Cut(NamedTuple):
         end = self.first
         start = end + self.step
         while end < self.last:
-            enough = start + SHORTEST_PIECE
+            enough = start + min(max(SHORTEST_PIECE, start // SHORTEST_PART), MOST_ENOUGH)
             end = self.raw.find(self.joint, enough - 1) + 1 if enough < self.last else self.last
             yield view[start:end]
             start = end + self.step
