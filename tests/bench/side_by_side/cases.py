@@ -115,15 +115,15 @@ def _rate(rate: int, seconds: float, who: tuple[str, ...] = SOME) -> Case:
     return Case(name, about, "unary", "1k", seconds=seconds, rate=rate, who=who, shown=shown)
 
 
-def _paced(clients: int, seconds: float, who: tuple[str, ...] = ()) -> Case:
+def _paced(clients: int, who: tuple[str, ...] = ()) -> Case:
     return Case(
         f"paced_{clients}",
         f"{clients} streams, an event every 20 ms on each; CPU per event",
         "stream",
         f"1k_s{LONG_STREAM}",
         clients,
-        seconds=seconds,
-        warm_s=clients / RAMP + 0.7,
+        seconds=4,
+        warm_s=clients / RAMP + 1,
         pause_us=20_000,
         who=who,
         shown=PACED,
@@ -162,9 +162,9 @@ CASES = (
         clients=1,
         shown=FIRST,
     ),
-    _paced(40, 2),
-    _paced(400, 2.5),
-    _paced(1000, 2, SOME),
+    _paced(40),
+    _paced(400),
+    _paced(1000, SOME),
     Case(
         "full_speed",
         "64 streams of 1000 events without a pause between them",
