@@ -20,11 +20,11 @@ SHORTEST = 16_384
 """Bytes of a body from which on it is cut."""
 SHORTEST_PIECE = 4_096
 """Bytes. Short messages are in one piece with what comes next."""
-SHORTEST_PART = 32
-"""Nor is a piece shorter than such a part of what is before it. Then a long conversation has few of
-them, and of what it says last, little is read again in proportion when it grows."""
-MOST_ENOUGH = 32_768
-"""Bytes from which on no piece is too short: a long one is read in one step."""
+SHARE = 32
+"""A piece has at least a 32nd of the bytes before it. Then a long conversation has few of them, and
+little is read again, in proportion, when it grows."""
+MOST_SHARE = 32_768
+"""Bytes that are enough, whatever is before: a piece is read in one step."""
 STEP = 131_072
 """Bytes that are read between two pauses: about a millisecond. Of those that are known, four times as many."""
 KNOWN = 65_536
@@ -95,17 +95,17 @@ def reading(raw: bytes) -> Generator[None, None, Pieces | None]:
             piece = Piece(raw_piece)
             pieces.append(piece)
             facts = _known.get(piece.name)
-            if facts is not None:
-                piece.facts = facts
-                unread += len(raw_piece) // 4
-            else:
-                new.append(piece)
-                unread += len(raw_piece)
-            if unread > STEP:
+            work = len(raw_piece) if facts is None else len(raw_piece) // 4
+            if unread + work > STEP:
                 _read(new)
                 unread = 0
                 new.clear()
                 yield
+            unread += work
+            if facts is None:
+                new.append(piece)
+            else:
+                piece.facts = facts
         _read(new)
     except BodyError:
         return None
@@ -138,7 +138,7 @@ class _Cut(NamedTuple):
         end = self.first
         start = end + self.step
         while end < self.last:
-            enough = start + min(max(SHORTEST_PIECE, start // SHORTEST_PART), MOST_ENOUGH)
+            enough = start + max(SHORTEST_PIECE, min(start // SHARE, MOST_SHARE))
             end = self.raw.find(self.joint, enough - 1) + 1 if enough < self.last else self.last
             yield view[start:end]
             start = end + self.step
