@@ -39,7 +39,6 @@ class Head:
         """Let go of what was worked out; its owner, too, is to let go of this."""
         self.pairs = []
         self.sent = self._credential = None
-        self._presented = False
 
     def check(self, fields: Fields) -> None:
         """Refuse what might be another request to whoever reads it next.
