@@ -16,8 +16,8 @@ from tidegate.config import Config
 from tidegate.errors import ConfigError
 from tidegate.keys import digest, new_key
 from tidegate.pipeline.host import Link
-from tidegate.pipeline.limit import TimeLimit
 from tidegate.pipeline.shadow import MAX_PENDING, Course, Job, Shadow
+from tidegate.pipeline.timeout import Timeout
 from tidegate.plugin import ADMIT, Refuse, Stage
 from tidegate.record import ShadowDifference
 from tidegate.testing import FakeClock, make_exchange, make_request
@@ -185,8 +185,8 @@ def plugin(stage: Stage = Stage.AUTHORIZE) -> Any:
 
 async def opened(act: Any, told: list[ShadowDifference], *stages: Stage) -> Shadow:
     async def open_policy(link: Any, config: Any, stack: Any, clock: Any) -> Link:
-        limit = TimeLimit(0.05)
-        return Link(name="p", policy=Scripted(act), stage=link.spec.stage, limit=limit)
+        timeout = Timeout(0.05)
+        return Link(name="p", policy=Scripted(act), stage=link.spec.stage, timeout=timeout)
 
     chosen = [plugin(stage) for stage in stages or (Stage.AUTHORIZE,)]
     shadow = await Shadow.open(Config(), chosen, FakeClock(), open_policy)

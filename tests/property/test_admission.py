@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tidegate.exchange import ANONYMOUS, Principal
 from tidegate.pipeline.admission import Admission, admit, read_request, still_says
 from tidegate.pipeline.host import Link
-from tidegate.pipeline.limit import TimeLimit
+from tidegate.pipeline.timeout import Timeout
 from tidegate.plugin import ADMIT, NOT_CONCERNED, Admit, Answer, Refuse, Stage
 from tidegate.testing import make_exchange
 from tidegate.wire.body import Edit, replacements
@@ -46,7 +46,7 @@ class Scripted:
 
 
 def link(number: int, policy: Scripted, **options: Any) -> Link:
-    options["limit"] = TimeLimit(0.001 if policy.result == "wait" else 5)
+    options.setdefault("timeout", Timeout(0.001 if policy.result == "wait" else 5))
     return Link(name=f"p{number}", policy=policy, stage=Stage.AUTHORIZE, **options)
 
 

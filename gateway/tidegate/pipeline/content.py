@@ -84,7 +84,7 @@ async def _clean(
         for link in links:
             redactor = cast(Redactor, link.policy)
             work = redactor.clean(kept, course.principal or ANONYMOUS)
-            kept = await link.limit.within(work)
+            kept = await link.timeout.within(work)
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything
         place = place_of(error)
         log.warning("policy %s: content not kept: %s (%s)", link.name, place, course.exchange.id)

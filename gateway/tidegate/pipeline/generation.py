@@ -13,9 +13,9 @@ from tidegate.config import Config
 from tidegate.errors import ConfigError, PluginError, Problem
 from tidegate.pipeline import content
 from tidegate.pipeline.host import Link
-from tidegate.pipeline.limit import TimeLimit
 from tidegate.pipeline.shadow import Shadow, read_shadow
 from tidegate.pipeline.targets import Target, open_targets
+from tidegate.pipeline.timeout import Timeout
 from tidegate.plugin import Host, Inspector, Policy
 from tidegate.registry import Chosen
 
@@ -123,7 +123,7 @@ async def open_policy(
         stage=link.spec.stage,
         shadow=plugin.mode == "shadow",
         admit_on_error=plugin.on_error == "admit",
-        limit=TimeLimit(plugin.timeout_s),
+        timeout=Timeout(plugin.timeout_s),
     )
 
 

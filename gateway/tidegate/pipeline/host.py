@@ -8,7 +8,7 @@ import msgspec
 
 from tidegate.errors import place_of
 from tidegate.exchange import Exchange, Request
-from tidegate.pipeline.limit import TimeLimit
+from tidegate.pipeline.timeout import Timeout
 from tidegate.plugin import Admit, Answer, Decision, Policy, Refuse, Stage
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Link:
     stage: Stage
     shadow: bool = False
     admit_on_error: bool = False
-    limit: TimeLimit = field(default_factory=TimeLimit)
+    timeout: Timeout = field(default_factory=Timeout)
 
     @property
     def mode(self) -> str:
@@ -48,11 +48,11 @@ async def ask(link: Link, exchange: Exchange, request: Request) -> Verdict:
     """Return the policy's verdict. Whatever goes wrong in it becomes a verdict as well."""
     began = time.perf_counter_ns()
     try:
-        decision = await link.limit.within(link.policy.admit(exchange, request))
+        decision = await link.timeout.within(link.policy.admit(exchange, request))
         word = _word(link, decision)
     except TimeoutError:
-        limit_s = link.limit.timeout_s
-        log.error("policy %s: no decision within %s s (%s)", link.name, limit_s, exchange.id)  # noqa: TRY400
+        timeout_s = link.timeout.timeout_s
+        log.error("policy %s: no decision within %s s (%s)", link.name, timeout_s, exchange.id)  # noqa: TRY400
         decision, word = _unavailable(link, "timeout"), "timeout"
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything; all of it fails closed
         # The traceback only names code: message and locals of a plugin may hold content.

@@ -70,7 +70,7 @@ async def _ask(link: Link, course: Course, answer: Transcript) -> list[DecisionR
     principal = course.principal or ANONYMOUS
     try:
         work = inspector.inspect(course.exchange, principal, answer)
-        notes = await link.limit.within(work)
+        notes = await link.timeout.within(work)
         found = [_noted(link, note) for note in notes]
     except TimeoutError:
         return [*missed, _missed(link, "timeout")]

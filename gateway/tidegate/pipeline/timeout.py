@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class TimeLimit:
+class Timeout:
     """The time that each call of one policy has.
 
     All of them have as much, so the call that has waited longest is the first that is late: one
